@@ -1,0 +1,34 @@
+# Everything a new machine needs is installed into .venv by these targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := pyproject.toml $(shell find compiler passes runtime_ops -type f -not -name '*.pyc' -not -path '*/__pycache__*')
+
+.PHONY: demo test bench lint clean compatibility
+
+$(INSTALLED): $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)  ## compress a real trained model, score it, time it, and write a report
+	$(BIN)/python -m benchmarks.demo
+
+test: $(INSTALLED)  ## all tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(INSTALLED)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p regc.compiler -p regc.passes -p regc.runtime_ops
+
+bench: $(INSTALLED)  ## operators beside what stock ONNX Runtime offers
+	$(BIN)/python -m benchmarks.kernels
+
+compatibility: $(INSTALLED)  ## one build of the operator library in onnxruntime 1.17, 1.20, 1.23 and the newest
+	$(BIN)/python -m benchmarks.compatibility
+
+clean:
+	rm -rf $(VENV) build demo

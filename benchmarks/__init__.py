@@ -1,0 +1,1 @@
+"""Measurements: whole models, single operators, and the demonstration. Nothing here is a test."""

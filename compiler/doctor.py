@@ -1,0 +1,212 @@
+"""Is this installation sound? Versions, the operator library, and each kernel against the body that defines
+its operator.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from regc.compiler.running import FATAL, first_line
+
+PACKAGES = ("regc", "onnx", "onnxruntime", "onnx-graphsurgeon", "numpy")
+OPSET, IR_VERSION = 17, 8
+"""Of the models that try the operators: old enough for every ONNX Runtime that regc supports."""
+OUTPUTS, INPUTS, GROUP = 37, 96, 32
+FLOAT_TOLERANCE = 1e-5
+"""Relative to the largest output, where kernel and body add floats in different orders."""
+REBUILD = "pip install --force-reinstall regc, or pip install . in a clone, with a C++17 compiler"
+BOUND = "REGC_ISA"
+"""The environment variable that bounds the instruction set of the kernels."""
+CPUINFO = Path("/proc/cpuinfo")
+INSTRUCTION_SETS = {
+    "generic": set[str](),
+    "avx2": {"avx2", "fma"},
+    "avx512": {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
+}
+"""What kernels are built for, and the flags of a CPU that has it."""
+
+Operands = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: ``ok`` None is a plain fact. ``remedy`` says what to do when it is not
+    ok.
+    """
+
+    subject: str
+    words: str
+    ok: bool | None = None
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, in the order in which they are to be read."""
+    yield Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    for package in PACKAGES:
+        yield _version(package)
+    library = _library()
+    yield library
+    found = _instruction_sets()
+    bound = f", bounded to {os.environ[BOUND]} by {BOUND}" if os.environ.get(BOUND) else ""
+    yield Finding("instructions", ", ".join(found) + bound)
+    for name in KERNELS if library.ok else ():
+        yield _kernel(name, found)
+
+
+def _version(package: str) -> Finding:
+    try:
+        return Finding(package, importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        if package == "onnxruntime":
+            return _other_onnxruntime()
+        return Finding(package, "is not installed", False, f"pip install {package}")
+
+
+def _other_onnxruntime() -> Finding:
+    """ONNX Runtime also comes as onnxruntime-gpu and under other names; the module is what counts."""
+    try:
+        import onnxruntime  # noqa: PLC0415
+    except ImportError as error:
+        return Finding("onnxruntime", f"cannot be imported: {error}", False, "pip install onnxruntime")
+    return Finding("onnxruntime", str(onnxruntime.__version__))
+
+
+def _library() -> Finding:
+    import onnxruntime  # noqa: PLC0415
+    from regc import runtime_ops  # noqa: PLC0415
+
+    try:
+        path = runtime_ops.library_path()
+        runtime_ops.register(onnxruntime.SessionOptions())
+    except Exception as error:  # ours when it is missing, ONNX Runtime's when it does not load
+        return Finding("library", first_line(error), False, REBUILD)
+    return Finding("library", f"{path} loads", True)
+
+
+def _instruction_sets() -> tuple[str, ...]:
+    """Those of the kernels that this CPU has, least first. Only Linux tells; elsewhere the generic one is
+    what is known.
+    """
+    if not CPUINFO.exists():
+        return ("generic",)
+    words = next((line for line in CPUINFO.read_text("utf-8").splitlines() if line.startswith("flags")), "")
+    flags = set(words.split())
+    return tuple(name for name, needed in INSTRUCTION_SETS.items() if needed <= flags)
+
+
+def _kernel(name: str, instruction_sets: Sequence[str]) -> Finding:
+    """Run one node by its body and by its kernels. Without the body a model loads only when the library has
+    the operator.
+    """
+    rng = np.random.default_rng(0)
+    make, exact = KERNELS[name]
+    operands, x = make(rng), rng.standard_normal((3, INPUTS)).astype(np.float32)
+    largest, at = 0.0, "generic"
+    try:
+        body = _run(name, operands, x, library=False)
+        for at in instruction_sets:
+            with _bounded_by(at):
+                ours = _run(name, operands, x, library=True)
+            largest = max(largest, float(np.abs(ours - body).max()))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+        return Finding(name, f"cannot be run ({at}): {first_line(error)}", False, REBUILD)
+    allowed = 0.0 if exact else FLOAT_TOLERANCE * float(np.abs(body).max())
+    if not largest <= allowed:
+        return Finding(
+            name, f"kernel and body differ by {largest:.3g}, {allowed:.3g} is allowed", False, REBUILD
+        )
+    how = "bit for bit" if largest == 0 else f"to {largest:.1g}"
+    return Finding(name, f"kernel and body agree {how} ({', '.join(instruction_sets)})", True)
+
+
+@contextmanager
+def _bounded_by(instruction_set: str) -> Iterator[None]:
+    """Let the kernels of new sessions use this instruction set at most."""
+    before = os.environ.get(BOUND)
+    os.environ[BOUND] = instruction_set
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[BOUND]
+        else:
+            os.environ[BOUND] = before
+
+
+def _run(name: str, operands: Operands, x: npt.NDArray[np.float32], library: bool) -> npt.NDArray[Any]:
+    import onnxruntime  # noqa: PLC0415
+    from regc import runtime_ops  # noqa: PLC0415
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL
+    if library:
+        runtime_ops.register(options)
+    model = _model(name, operands, with_body=not library)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": x})[0])
+
+
+def _model(name: str, operands: Operands, with_body: bool) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+    from regc.runtime_ops.ops import DOMAIN, OPERATORS, VERSION  # noqa: PLC0415
+
+    operator = OPERATORS[name]
+    graph = helper.make_graph(
+        [helper.make_node(name, operator.inputs, ["y"], domain=DOMAIN)],
+        "doctor",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, INPUTS])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, OUTPUTS])],
+        [numpy_helper.from_array(values, input_name) for input_name, values in operands.items()],
+    )
+    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)]
+    bodies = [operator.function(OPSET)] if with_body else []
+    model = helper.make_model(graph, opset_imports=imports, functions=bodies, ir_version=IR_VERSION)
+    return bytes(model.SerializeToString())
+
+
+def _affine(rng: np.random.Generator) -> Operands:
+    return {
+        "scale": (rng.random(OUTPUTS) + 0.5).astype(np.float32),
+        "bias": rng.standard_normal(OUTPUTS).astype(np.float32),
+    }
+
+
+def _ternary(rng: np.random.Generator) -> Operands:
+    from regc.runtime_ops.formats import ternary  # noqa: PLC0415
+
+    trits = rng.integers(-1, 2, (OUTPUTS, INPUTS)).astype(np.int8)
+    multipliers = rng.integers(0, ternary.MAX_MULTIPLIER + 1, (OUTPUTS, INPUTS // GROUP)).astype(np.uint8)
+    return {
+        "codes": ternary.pack_trits(trits),
+        "multiplier": ternary.pack_multipliers(multipliers),
+        "shape": np.array([OUTPUTS, INPUTS, GROUP], np.int64),
+        **_affine(rng),
+    }
+
+
+def _rf8(rng: np.random.Generator) -> Operands:
+    from regc.runtime_ops.formats import rf8  # noqa: PLC0415
+
+    residuals, exponents = rng.integers(0, 7, (OUTPUTS, INPUTS)), rng.integers(1, 16, (OUTPUTS, INPUTS))
+    codes = (rng.integers(0, 2, (OUTPUTS, INPUTS)) << 7 | exponents << 3 | residuals).astype(np.uint8)
+    return {"codes": rf8.pack_codes(codes), "shape": np.array([OUTPUTS, INPUTS], np.int64), **_affine(rng)}
+
+
+KERNELS: dict[str, tuple[Callable[[np.random.Generator], Operands], bool]] = {
+    "TernaryMatMul": (_ternary, True),
+    "TernaryMatMulFloat": (_ternary, False),
+    "RF8MatMul": (_rf8, False),
+}
+"""The operators that the library has, with example operands, and whether kernel and body must agree bit for
+bit.
+"""

@@ -1,0 +1,107 @@
+"""What a pass is, what it may know of a weight, and how it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from regc.compiler.terms import Dense, Term
+
+
+@dataclass(frozen=True)
+class SiteInfo:
+    """What a pass may know of the place of a weight without reading its values.
+
+    ``op_types`` and ``users`` are the types and the names of the nodes that read it. ``shape`` is the canonical ``(N, K)`` of the whole weight.
+    ``multiplied`` tells that our matrix-product operators can take the place of such a node; otherwise codes are decoded in front of it.
+    ``splittable`` tells that a product of two factors can be emitted as two nodes. ``kernel`` has the spatial sizes of a convolution kernel,
+    whose K inputs are channels x kernel.
+    """
+
+    name: str
+    op_types: tuple[str, ...]
+    users: tuple[str, ...]
+    shape: tuple[int, int]
+    dtype: np.dtype[np.generic]
+    multiplied: bool
+    splittable: bool
+    kernel: tuple[int, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weight as it came."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A pass leaves a weight alone, and says why in words."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a pass would do with a weight of some shape: the label of the new term and its bytes (None: depends on the values)."""
+
+    label: str
+    nbytes: int | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer of one pass for one leaf of one weight.
+
+    ``after`` is None for a refusal, whose words are ``reason``. ``error`` is ``||W - W'|| / ||W||`` of the leaf.
+    """
+
+    site: str
+    pass_name: str
+    leaf: str
+    before: str
+    after: str | None
+    reason: str | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass(ABC):
+    """A rewrite of weights. A pass is a frozen dataclass whose fields are its options.
+
+    Options are declared with :func:`option`, which carries help and unit; the text syntax, ``regc passes`` and the Python API come from them.
+    Subclasses set ``name`` and, when they need whole ``Dense`` weights that no coding pass has touched, ``structural``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    structural: ClassVar[bool] = False
+
+    include: tuple[str, ...] = field(
+        default=(), metadata={"help": "only weights that match one of these selectors", "unit": "selectors, joined by |"}
+    )
+    exclude: tuple[str, ...] = field(
+        default=(), metadata={"help": "no weight that matches one of these selectors", "unit": "selectors, joined by |"}
+    )
+
+    @abstractmethod
+    def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:
+        """What the pass would do with a ``Dense`` leaf of this shape, from shapes alone."""
+
+    @abstractmethod
+    def fit(self, weight: Dense, site: SiteInfo) -> Term | Refusal:
+        """The new term of a ``Dense`` leaf. Called only when :meth:`preview` did not refuse."""
+
+
+def option(default: Any, help: str, unit: str = "") -> Any:  # noqa: A002
+    """Declare an option of a pass: its default, what it does, and its unit or choices."""
+    return field(default=default, metadata={"help": help, "unit": unit})
+
+
+def options_of(pass_: Pass | type[Pass]) -> list[Any]:
+    """The dataclass fields that are the options of a pass, its own before the common ones."""
+    common = {f.name for f in fields(Pass)}
+    every = fields(pass_)
+    return [f for f in every if f.name not in common] + [f for f in every if f.name in common]

@@ -1,0 +1,112 @@
+"""What a run did, weight by weight and in total: as a table, as JSON, and as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regc.compiler.errors import RegcError, UsageError
+
+if TYPE_CHECKING:
+    from regc.compiler.pipeline import CompileResult, SiteRecord
+    from regc.compiler.verify import Verification
+
+__all__ = ["Report", "check_report_path"]
+
+WIDTH = 110
+"""Columns of ``str(report)``."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The record of one run. ``str()`` of it is the table.
+
+    ``model`` and ``output`` are paths (None: not saved). ``nbytes_before`` and ``nbytes_after`` are of the
+    files, external data included (None: not known). ``note`` says why the model as a whole was passed
+    through, if so. ``verification`` is None when nothing was verified.
+    """
+
+    model: str
+    pipeline: str
+    records: tuple[SiteRecord, ...]
+    seconds: float
+    nbytes_before: int | None = None
+    nbytes_after: int | None = None
+    output: str | None = None
+    note: str | None = None
+    verification: Verification | None = None
+
+    @classmethod
+    def of(cls, result: CompileResult) -> Report:
+        """The report of a result that has not been saved or verified yet."""
+        model = result.model
+        return cls(
+            model=str(model.path) if model.path else "a model in memory",
+            pipeline=result.pipeline,
+            records=tuple(result.records),
+            seconds=result.seconds,
+            nbytes_before=sum(path.stat().st_size for path in model.files) if model.path else None,
+            note=model.opaque,
+        )
+
+    @property
+    def changed(self) -> Sequence[SiteRecord]:
+        """The weights that were changed."""
+        return [record for record in self.records if record.changed]
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """Bytes of all weights, before and after."""
+        return sum(r.nbytes_before for r in self.records), sum(r.nbytes_after for r in self.records)
+
+    def write(self, path: str | Path) -> None:
+        """Write the report in the format of the suffix, ``.json`` or ``.html``.
+
+        Raises:
+            UsageError: another suffix.
+            RegcError: the file cannot be written.
+        """
+        check_report_path(path)
+        text = self.to_json() if Path(path).suffix == ".json" else self.to_html()
+        try:
+            Path(path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise RegcError(f"cannot write the report to {path}: {error.strerror}") from error
+
+    def to_json(self) -> str:
+        """All figures as JSON; infinities are the strings ``"inf"`` and ``"-inf"``, what is not known is
+        null.
+        """
+        from regc.compiler.report.data import report_data  # noqa: PLC0415
+
+        return json.dumps(report_data(self), indent=2, ensure_ascii=False) + "\n"
+
+    def to_html(self) -> str:
+        """The same as one page that needs nothing else."""
+        from regc.compiler.report.page import page  # noqa: PLC0415
+
+        return page(self)
+
+    def __str__(self) -> str:
+        from regc.compiler.report.table import show_report  # noqa: PLC0415
+        from rich.console import Console  # noqa: PLC0415 - not needed to compile, and slow to import
+
+        text = io.StringIO()
+        show_report(self, Console(file=text, width=WIDTH, color_system=None, force_terminal=False))
+        return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+
+
+def check_report_path(path: str | Path) -> None:
+    """Require a suffix that tells a format, before any work is done.
+
+    Raises:
+        UsageError: it is neither ``.json`` nor ``.html``, or its folder does not exist.
+    """
+    if Path(path).suffix not in (".json", ".html"):
+        raise UsageError(f"{path}: a report is .json or .html")
+    if not Path(path).absolute().parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {Path(path).absolute().parent}")

@@ -1,0 +1,40 @@
+"""The passes there are, and the options of one, from the fields of its dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from regc.compiler.passes import Pass, options_of
+from regc.compiler.report.table import columns
+from regc.compiler.spec import format_value, hints, type_name
+from rich.console import Console
+from rich.text import Text
+
+
+def show_passes(passes: Mapping[str, type[Pass]], console: Console) -> None:
+    """Print names and summaries."""
+    table = columns("pass", "what it does")
+    for name, pass_ in passes.items():
+        table.add_row(Text(name), Text(pass_.summary))
+    console.print(table)
+    console.print(Text("\nregc passes NAME shows the options of one.", "dim"))
+    console.print(Text('Put together: --passes "low-rank{ratio=2},ternary{group=64},rf8"', "dim"))
+
+
+def show_pass(pass_: type[Pass], console: Console) -> None:
+    """Print what a pass does, and its options with types, defaults, units and help."""
+    console.print(Text(f"{pass_.name}: {pass_.summary}\n"))
+    types = hints(pass_)
+    table = columns("option", "type", "default", "what it is")
+    for option in options_of(pass_):
+        unit, kind = option.metadata.get("unit", ""), type_name(types[option.name])
+        words = option.metadata.get("help", "") + (f" ({unit})" if unit and unit != kind else "")
+        table.add_row(*map(Text, (option.name, kind, _default(option), words)))
+    console.print(table)
+
+
+def _default(option: dataclasses.Field[object]) -> str:
+    if option.default is dataclasses.MISSING:
+        return "required"
+    return "none" if option.default in (None, ()) else format_value(option.default)

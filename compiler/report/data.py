@@ -1,0 +1,103 @@
+"""A report as plain values for JSON. The keys are kept stable for those who read them by program."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from regc.compiler.report.summary import by_pass, emissions, refused, why
+
+if TYPE_CHECKING:
+    from regc.compiler.pipeline import SiteRecord
+    from regc.compiler.report import Report
+    from regc.compiler.verify import Verification
+
+VERSION = 1
+"""Goes up when a key changes its meaning or goes away."""
+
+
+def report_data(report: Report) -> dict[str, Any]:
+    """Everything that a report knows."""
+    before, after = report.weights
+    return {
+        "version": VERSION,
+        "model": report.model,
+        "output": report.output,
+        "passes": report.pipeline,
+        "seconds": round(report.seconds, 3),
+        "note": report.note,
+        "file_bytes": {"before": report.nbytes_before, "after": report.nbytes_after},
+        "weight_bytes": {"before": before, "after": after},
+        "weights_changed": len(report.changed),
+        "weights": [_record(record) for record in report.records],
+        "refusals": {
+            reason: [record.info.name for record in group] for reason, group in refused(report.records)
+        },
+        "by_pass": {
+            p.name: {"changed": p.changed, "refused": {reason: list(names) for reason, names in p.refused}}
+            for p in by_pass(report.records, report.pipeline)
+        },
+        "emitted": dict(emissions(report.records)),
+        "verification": verification_data(report.verification) if report.verification else None,
+    }
+
+
+def _record(record: SiteRecord) -> dict[str, Any]:
+    return {
+        "name": record.info.name,
+        "aliases": list(record.aliases),
+        "users": list(record.info.users),
+        "op_types": list(record.info.op_types),
+        "shape": list(record.info.shape),
+        "before": record.before,
+        "after": record.after,
+        "bytes_before": record.nbytes_before,
+        "bytes_after": record.nbytes_after,
+        "error": plain(record.error),
+        "emitted": record.emitted or None,
+        "reason": why(record) or None,
+        "decisions": [
+            {
+                "pass": decision.pass_name or None,
+                "leaf": decision.leaf,
+                "before": decision.before,
+                "after": decision.after,
+                "reason": decision.reason,
+                "error": plain(decision.error),
+            }
+            for decision in record.decisions
+        ],
+    }
+
+
+def verification_data(check: Verification) -> dict[str, Any]:
+    """A verification as plain values."""
+    outputs = [
+        {
+            "name": output.name,
+            "count": output.count,
+            "differ": output.differ,
+            "max_abs": plain(output.max_abs),
+            "mean_abs": plain(output.mean_abs),
+            "sqnr_db": plain(output.sqnr_db),
+            "cosine": plain(output.cosine),
+            "note": output.note or None,
+        }
+        for output in check.outputs
+    ]
+    return {
+        "inputs": check.inputs,
+        "original": check.original,
+        "with_library": check.with_library,
+        "without_library": check.without_library,
+        "library_difference": plain(check.library_difference),
+        "problems": list(check.problems),
+        "outputs": outputs,
+    }
+
+
+def plain(value: float | None) -> float | str | None:
+    """A number that JSON has: infinities become ``"inf"`` and ``"-inf"``, NaN becomes None."""
+    if value is None or math.isnan(value):
+        return None
+    return str(value) if math.isinf(value) else value

@@ -1,0 +1,95 @@
+"""What many records have in common, so that a report of 300 weights stays readable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from regc.compiler.passes import Decision
+    from regc.compiler.pipeline import SiteRecord
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Items by key, keys in the order in which they first come."""
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def why(record: SiteRecord) -> str:
+    """Why a weight was left alone: ``low-rank, ternary: reason; rf8: another``. Empty when it was changed."""
+    if record.changed:
+        return ""
+    reasons = grouped(record.decisions, lambda decision: decision.reason or "")
+    passes = {
+        reason: ", ".join(dict.fromkeys(d.pass_name for d in own if d.pass_name))
+        for reason, own in reasons.items()
+    }
+    return "; ".join(f"{names}: {reason}" if names else reason for reason, names in passes.items())
+
+
+def refused(records: Sequence[SiteRecord]) -> list[tuple[str, list[SiteRecord]]]:
+    """The untouched weights by reason, the reason that costs most bytes first."""
+    groups = grouped((record for record in records if not record.changed), why)
+    return sorted(groups.items(), key=lambda group: -sum(record.nbytes_before for record in group[1]))
+
+
+def alike(records: Sequence[SiteRecord]) -> list[list[SiteRecord]]:
+    """The changed weights in groups of equal shape, type, new term and emission."""
+    changed = (record for record in records if record.changed)
+    return list(grouped(changed, lambda r: (r.info.shape, r.before, r.after, r.emitted)).values())
+
+
+def emissions(records: Sequence[SiteRecord]) -> list[tuple[str, int]]:
+    """How often each way of computing a changed weight was emitted."""
+    groups = grouped((record for record in records if record.changed), lambda record: record.emitted)
+    return sorted(((way, len(group)) for way, group in groups.items()), key=lambda pair: -pair[1])
+
+
+@dataclass(frozen=True)
+class PassSummary:
+    """What one pass did: how many weights it changed, and the names of those it refused, by reason, most
+    first.
+    """
+
+    name: str
+    changed: int
+    refused: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def asked(self) -> int:
+        """How many weights the pass saw."""
+        return self.changed + len({name for _, names in self.refused for name in names})
+
+    @property
+    def words(self) -> str:
+        """``8 of 22 weights``, or why there was nothing for the pass to do."""
+        if not self.asked:
+            return "none: there was no float weight for it, or the passes before it left none"
+        return f"{self.changed} of {self.asked} weights"
+
+
+def by_pass(records: Sequence[SiteRecord], pipeline: str) -> list[PassSummary]:
+    """A summary for each pass of a pipeline, also for one that was left nothing. A weight changed in part
+    counts as changed.
+    """
+    decisions = grouped(
+        (decision for record in records for decision in record.decisions), lambda decision: decision.pass_name
+    )
+    names = re.sub(r"\{.*?\}", "", pipeline).split(",")
+    return [_summary(name, decisions.get(name, [])) for name in dict.fromkeys(name.strip() for name in names)]
+
+
+def _summary(name: str, decisions: Sequence[Decision]) -> PassSummary:
+    changed = {decision.site for decision in decisions if decision.after is not None}
+    reasons = grouped((d for d in decisions if d.site not in changed), lambda decision: decision.reason or "")
+    ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    named = tuple((reason, tuple(dict.fromkeys(d.site for d in group))) for reason, group in ordered)
+    return PassSummary(name, len(changed), named)

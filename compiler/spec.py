@@ -1,0 +1,137 @@
+"""Pipelines as text: ``low-rank{ratio=2},ternary{group=64,include=*.mlp.*|op:Conv},rf8``.
+
+The syntax follows from the fields of the passes, and :func:`format_passes` gives back text that parses to equal passes.
+A list is joined by ``|``; a comma inside round brackets belongs to the value.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from regc.compiler import registry
+from regc.compiler.errors import UsageError
+from regc.compiler.passes import Pass, options_of
+from regc.compiler.suggest import nearest
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_OPEN, _CLOSE = "({", ")}"
+
+
+def parse_passes(text: str) -> list[Pass]:
+    """Parse a pipeline.
+
+    Raises:
+        UsageError: a name, an option or a value that is unknown or out of range, naming the nearest one.
+    """
+    entries = [entry for entry in _split(text, text) if entry]
+    if not entries:
+        raise UsageError('no passes given; for example --passes "low-rank{ratio=2},ternary{group=64},rf8"')
+    return [_parse_pass(entry, text) for entry in entries]
+
+
+def format_passes(passes: Sequence[Pass]) -> str:
+    """The text of a pipeline, with the options that differ from their defaults."""
+    return ",".join(_format_pass(pass_) for pass_ in passes)
+
+
+def hints(pass_: type[Pass]) -> dict[str, Any]:
+    """The types of the options of a pass, by name."""
+    return typing.get_type_hints(pass_)
+
+
+def type_name(hint: Any) -> str:
+    """A type as the command line shows it: ``int``, ``float``, ``mean | median``, ``list``."""
+    choices = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(map(str, choices))
+    if typing.get_origin(hint) is tuple:
+        return "list"
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " | ".join(type_name(choice) for choice in choices if choice is not type(None))
+    return str(getattr(hint, "__name__", hint))
+
+
+def format_value(value: Any) -> str:
+    """An option's value as the pipeline text has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "|".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _format_pass(pass_: Pass) -> str:
+    given = [(f.name, getattr(pass_, f.name)) for f in options_of(pass_) if getattr(pass_, f.name) != f.default]
+    options = ",".join(f"{name}={format_value(value)}" for name, value in given)
+    return f"{pass_.name}{{{options}}}" if options else pass_.name
+
+
+def _parse_pass(entry: str, text: str) -> Pass:
+    name, brace, rest = entry.partition("{")
+    if brace and not rest.endswith("}"):
+        raise UsageError(f'"{entry}" in --passes "{text}" lacks its closing brace')
+    pass_ = registry.get(name.strip())
+    options = dict(_parse_option(pass_, option, text) for option in _split(rest[:-1], text) if option)
+    return pass_(**options)
+
+
+def _parse_option(pass_: type[Pass], option: str, text: str) -> tuple[str, Any]:
+    key, equals, value = (part.strip() for part in option.partition("="))
+    key = key.replace("-", "_")
+    known = hints(pass_)
+    names = [f.name for f in options_of(pass_)]
+    if key not in names:
+        raise UsageError(f'pass {pass_.name} has no option "{key}"{nearest(key, names)}; see: regc passes {pass_.name}')
+    if not equals:
+        raise UsageError(f'option "{option}" of {pass_.name} in --passes "{text}" needs a value: {key}=...')
+    try:
+        return key, _convert(value, known[key])
+    except ValueError:
+        raise UsageError(f'{pass_.name}: {key} takes {type_name(known[key])}, not "{value}"') from None
+
+
+def _convert(value: str, hint: Any) -> Any:
+    origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(value, choices)
+    if origin is tuple:
+        return tuple(_convert(part, choices[0]) for part in value.split("|"))
+    if origin is typing.Literal:
+        return next(choice for choice in choices if str(choice) == value) if value in map(str, choices) else _fail()
+    if hint is bool:
+        return value.lower() in _TRUE if value.lower() in _TRUE + _FALSE else _fail()
+    return hint(value)
+
+
+def _convert_union(value: str, choices: tuple[Any, ...]) -> Any:
+    if value == "None" and type(None) in choices:
+        return None
+    for choice in choices:
+        try:
+            if choice is not type(None):
+                return _convert(value, choice)
+        except ValueError:
+            continue
+    return _fail()
+
+
+def _fail() -> typing.NoReturn:
+    raise ValueError
+
+
+def _split(text: str, whole: str) -> list[str]:
+    """Split at the commas that stand in no bracket."""
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character in _OPEN) - (character in _CLOSE)
+        if depth < 0:
+            raise UsageError(f'"{character}" in --passes "{whole}" closes nothing')
+        if character == "," and depth == 0:
+            parts.append(text[start:position].strip())
+            start = position + 1
+    if depth:
+        raise UsageError(f'a bracket in --passes "{whole}" is not closed')
+    return [*parts, text[start:].strip()]

@@ -1,0 +1,195 @@
+"""Weights as terms: a small algebra of matrices, each of which knows what it stands for and what it costs.
+
+A weight has the canonical shape ``[N, K]``: N outputs, K inputs, ``y[..., N] = x[..., K] @ W.T``. Passes map terms to terms,
+:mod:`regc.compiler.lower` turns them into nodes. Leaves are :class:`Dense` and the coded terms that passes bring along;
+:class:`Product` and :class:`Sum` nest.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+
+
+class Term(ABC):
+    """A matrix of shape ``(N, K)`` in some form."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Outputs N and inputs K."""
+
+    @abstractmethod
+    def dense(self) -> Float32:
+        """The matrix that the term stands for, float32 ``[N, K]``: the reference of every test."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes that the term takes in a file, padding included."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What the report prints, for example ``ternary/64``."""
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds for one row of inputs."""
+        return self.shape[0] * self.shape[1]
+
+    def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:
+        """The term with every leaf replaced by ``function(leaf, path)``; ``path`` names the leaf, as in ``A`` or ``B.A``."""
+        raise NotImplementedError(type(self).__name__)
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The leaves from left to right."""
+        found: list[Leaf] = []
+
+        def collect(leaf: Leaf, _: str) -> Term:
+            found.append(leaf)
+            return leaf
+
+        self.map_leaves(collect)
+        return iter(found)
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Leaf(Term):
+    """A term without parts."""
+
+    def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:  # noqa: D102
+        return function(self, path)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Leaf):
+    """The values themselves, float32 ``[N, K]``, to be stored as ``dtype`` (the type of the original weight)."""
+
+    values: Float32
+    dtype: np.dtype[np.generic] = field(default_factory=lambda: np.dtype(np.float32))
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        rows, columns = self.values.shape
+        return rows, columns
+
+    def dense(self) -> Float32:  # noqa: D102
+        return self.values
+
+    @property
+    def nbytes(self) -> int:  # noqa: D102
+        return self.values.size * self.dtype.itemsize
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return str(self.dtype)
+
+
+class Coded(Leaf):
+    """A leaf held as low-bit codes, which one of our operators multiplies and another decodes.
+
+    ``matmul`` and ``decoder`` name those operators in :data:`regc.runtime_ops.ops.OPERATORS`; ``operands`` holds their constant inputs by name.
+    """
+
+    @property
+    @abstractmethod
+    def matmul(self) -> str:
+        """Name of the operator that computes ``x @ W.T + bias``."""
+
+    @property
+    @abstractmethod
+    def decoder(self) -> str:
+        """Name of the operator that gives the float32 matrix ``[N, K]``."""
+
+    @abstractmethod
+    def operands(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The packed constant inputs of both operators (all but ``x`` and ``bias``), by input name."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair(Term):
+    first: Term
+    second: Term
+
+    @property
+    def nbytes(self) -> int:
+        return self.first.nbytes + self.second.nbytes
+
+    @property
+    def work(self) -> int:
+        return self.first.work + self.second.work
+
+    def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:
+        prefix = f"{path}." if path else ""
+        first = self.first.map_leaves(function, f"{prefix}A")
+        second = self.second.map_leaves(function, f"{prefix}B")
+        return self if first is self.first and second is self.second else type(self)(first, second)
+
+
+@dataclass(frozen=True, eq=False)
+class Product(_Pair):
+    """``W = A @ B`` with A ``[N, r]`` and B ``[r, K]``: two emissions, one after the other.
+
+    Raises:
+        ValueError: the inner sizes differ.
+    """
+
+    def __post_init__(self) -> None:
+        if self.first.shape[1] != self.second.shape[0]:
+            raise ValueError(f"cannot multiply {self.first.shape} by {self.second.shape}")
+
+    @property
+    def rank(self) -> int:
+        """The inner size r."""
+        return self.first.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        return self.first.shape[0], self.second.shape[1]
+
+    def dense(self) -> Float32:  # noqa: D102
+        return self.first.dense() @ self.second.dense()
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return f"rank {self.rank} ({self.first.label} x {self.second.label})"
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(_Pair):
+    """``W = A + B``: two emissions and an Add.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+
+    def __post_init__(self) -> None:
+        if self.first.shape != self.second.shape:
+            raise ValueError(f"cannot add {self.first.shape} and {self.second.shape}")
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        return self.first.shape
+
+    def dense(self) -> Float32:  # noqa: D102
+        return self.first.dense() + self.second.dense()
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return f"({self.first.label} + {self.second.label})"
+
+
+def relative_error(term: Term, original: Float32) -> float:
+    """``||W - dense|| / ||W||`` in the Frobenius norm; 0 for a weight of zeros that is kept exactly."""
+    norm = float(np.linalg.norm(original))
+    error = float(np.linalg.norm(original - term.dense()))
+    return error / norm if norm else error

@@ -1,0 +1,60 @@
+"""The techniques, one room each.
+
+``term.py`` says what a technique is, ``fit.py`` how it is found (arrays to arrays, without ONNX or terms) and
+``rewrite.py`` when it is used. Importing this package loads none of the rooms.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from regc.compiler.passes import Pass
+    from regc.passes.low_rank.rewrite import LowRank
+    from regc.passes.rf8.rewrite import RF8
+    from regc.passes.ternary.rewrite import Ternary
+
+__all__ = ["RF8", "LowRank", "Ternary", "bad_choice", "no_gain", "row_slices"]
+
+_ROOMS = {"LowRank": "low_rank", "RF8": "rf8", "Ternary": "ternary"}
+
+BOOKKEEPING = 256
+"""Bytes that names, shapes and alignment of the packed tensors of one weight take in a file, roughly."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}.rewrite"), name)
+
+
+def bad_choice(pass_: Pass) -> str | None:
+    """Which option of a pass is none of the literals it may be, in words; None when all are."""
+    for key, hint in get_type_hints(type(pass_)).items():
+        given, choices = getattr(pass_, key), get_args(hint)
+        if get_origin(hint) is Literal and given not in choices:
+            return f"{pass_.name}: {key} must be {' or '.join(choices)}, got {given!r}"
+    return None
+
+
+def no_gain(shape: tuple[int, int], itemsize: int, nbytes: int) -> str | None:
+    """Why ``nbytes`` in place of a weight of this shape are no gain, in words; None when they are one.
+
+    ``itemsize`` is the bytes of one value of the weight as it came.
+    """
+    before = shape[0] * shape[1] * itemsize
+    if not before:
+        return f"{shape[0]}x{shape[1]}: it has no values"
+    if nbytes + BOOKKEEPING >= before:
+        after = f"{nbytes} bytes and about {BOOKKEEPING} of bookkeeping"
+        return f"{shape[0]}x{shape[1]}: too small to gain, {after} in place of {before}"
+    return None
+
+
+def row_slices(shape: tuple[int, int], tile: int, size: int) -> Iterator[slice]:
+    """Cut the rows into slices of about ``size`` values; all but the last are multiples of ``tile`` rows."""
+    rows, columns = shape
+    step = max(1, size // (tile * max(1, columns))) * tile
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

@@ -1,0 +1,60 @@
+"""The RF8 leaf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from regc.compiler.terms import Coded
+from regc.runtime_ops.formats import rf8
+
+Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+
+LABEL = "rf8"
+
+
+@dataclass(frozen=True, eq=False)
+class RF8Term(Coded):
+    """``W[n, k] = scale[n] * value(code[n, k])``, held as packed by :mod:`regc.runtime_ops.formats.rf8`.
+
+    ``codes`` are uint8 ``[ceil(N/16), ceil(K/4), 4, 2, 4, 2]``, ``scale`` float32 ``[N]``, powers of two.
+    """
+
+    codes: UInt8
+    scale: Float32
+    inputs: int
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        return self.scale.size, self.inputs
+
+    def dense(self) -> Float32:  # noqa: D102
+        weight = rf8.VALUES[rf8.unpack_codes(self.codes, self.shape)]
+        weight *= self.scale[:, None]
+        return weight
+
+    @property
+    def nbytes(self) -> int:  # noqa: D102
+        return sum(values.nbytes for values in self.operands().values())
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return LABEL
+
+    @property
+    def matmul(self) -> str:  # noqa: D102
+        return "RF8MatMul"
+
+    @property
+    def decoder(self) -> str:  # noqa: D102
+        return "RF8Decode"
+
+    def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
+        return {"codes": self.codes, "scale": self.scale, "shape": np.array(self.shape, np.int64)}
+
+
+def nbytes(shape: tuple[int, int]) -> int:
+    """Bytes of the term of a weight of this shape ``(N, K)``."""
+    return rf8.packed_nbytes(shape) + 2 * np.dtype(np.int64).itemsize

@@ -1,0 +1,75 @@
+// The part of ONNX Runtime's stable C ABI that we call, in our own words: its wheels carry no headers.
+// tests/runtime_ops/test_abi.py compares the positions with an official header wherever one is installed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+struct OrtApi;
+struct OrtCustomOp;
+struct OrtCustomOpDomain;
+struct OrtKernelContext;
+struct OrtKernelInfo;
+struct OrtSessionOptions;
+struct OrtShapeInferContext;
+struct OrtStatus;
+struct OrtTensorTypeAndShapeInfo;
+struct OrtValue;
+
+namespace regc::abi {
+
+// The first API version with KernelContext_ParallelFor, the newest entry that we call (ONNX Runtime 1.17).
+constexpr uint32_t kApiVersion = 17;
+constexpr size_t kApiEntries = 275;
+
+enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
+enum ElementType : int { kFloat = 1, kUInt8 = 2, kInt64 = 7 };
+
+// What the runtime hands to RegisterCustomOps.
+struct ApiBase {
+  const OrtApi* (*GetApi)(uint32_t version);  // null when the runtime is older than the version
+  const char* (*GetVersionString)();
+};
+
+template <class Function>
+Function entry(const OrtApi* table, size_t position) {
+  using AnyFunction = void (*)();
+  return reinterpret_cast<Function>(reinterpret_cast<const AnyFunction*>(table)[position]);
+}
+
+// The entries that we call by name, of a table of at least version kApiVersion.
+struct Api {
+  explicit Api(const OrtApi* from) : table(from) {}
+  const OrtApi* table;  // first, for the initializers below read it
+#define REGC_ORT_ENTRY(position, name, result, parameters) \
+  result(*name) parameters = entry<result(*) parameters>(table, position);
+#include "abi/ort_entries.inc"
+#undef REGC_ORT_ENTRY
+};
+
+// The one entry that may be called of a table of any version.
+inline OrtStatus* create_status(const OrtApi* table, ErrorCode code, const char* message) {
+  return entry<OrtStatus* (*)(int, const char*)>(table, 0)(code, message);
+}
+
+// An operator as the runtime sees it. Fields after those of the stated version are never read.
+struct CustomOp {
+  uint32_t version;
+#define REGC_CUSTOM_OP_FIELD(name, result, parameters) result(*name) parameters;
+#include "abi/custom_op_fields.inc"
+#undef REGC_CUSTOM_OP_FIELD
+  // No output reuses an input's memory: GetMayInplace, ReleaseMayInplace, GetAliasMap, ReleaseAliasMap stay
+  // null.
+  void (*in_place_and_aliases[4])();
+};
+
+#define REGC_ORT_ENTRY(position, name, result, parameters) static_assert((position) < kApiEntries, #name);
+#include "abi/ort_entries.inc"
+#undef REGC_ORT_ENTRY
+static_assert(offsetof(CustomOp, CreateKernel) == 1 * sizeof(void*));
+static_assert(offsetof(CustomOp, KernelDestroy) == 9 * sizeof(void*));
+static_assert(offsetof(CustomOp, CreateKernelV2) == 17 * sizeof(void*));
+static_assert(offsetof(CustomOp, InferOutputShapeFn) == 19 * sizeof(void*));
+static_assert(offsetof(CustomOp, in_place_and_aliases) == 22 * sizeof(void*));
+
+}  // namespace regc::abi

@@ -1,0 +1,4 @@
+// The kernels for AVX2 with FMA.
+#define REGC_ISA avx2
+#include "kernels/avx2/formats.h"
+#include "kernels/templates/table.h"

@@ -1,0 +1,85 @@
+// Decoding 64 bytes of codes in AVX-512 registers.
+#pragma once
+
+#include "kernels/avx512/simd.h"
+
+namespace regc::kernels::avx512 {
+
+// multiplier * trit of field p, as int8. Two tests and two masked moves need no shift, unlike (code >> 2p &
+// 3) - 1.
+REGC_INLINE B64 ternary_bytes(B64 codes, int p, B64 multiplier) {
+  const __mmask64 zero_or_less = _mm512_testn_epi8_mask(codes, fill_b(static_cast<uint8_t>(2 << 2 * p)));
+  const __mmask64 minus =
+      _mm512_mask_testn_epi8_mask(zero_or_less, codes, fill_b(static_cast<uint8_t>(1 << 2 * p)));
+  const B64 plus_or_zero = _mm512_maskz_mov_epi8(~zero_or_less, multiplier);
+  return _mm512_mask_sub_epi8(plus_or_zero, minus, _mm512_setzero_si512(), multiplier);
+}
+
+// multiplier * trit of the field that starts at a bit of each 32-bit lane, as float32.
+REGC_INLINE F16 ternary_floats(I16 codes, int bit, F16 multiplier) {
+  // The permutation reads four bits of an index: this field and the next, which the table ignores.
+  const F16 trits = _mm512_setr_ps(-1, 0, 1, 2, -1, 0, 1, 2, -1, 0, 1, 2, -1, 0, 1, 2);
+  const I16 field = _mm512_srli_epi32(codes, static_cast<unsigned>(bit));
+  return mul_f(_mm512_permutexvar_ps(field, trits), multiplier);
+}
+
+// sums[t] += sum of code * q over some blocks of T tiles that are `stride` bytes apart. A field stays where
+// it is in its byte, so that one AND selects it; the factor 4**p is shifted out once at the end.
+template <int T>
+REGC_INLINE void ternary_sums(const uint8_t* codes, size_t stride, size_t blocks, const uint8_t* q,
+                              I16 (&sums)[T]) {
+  constexpr int kAhead = 1024;  // bytes to prefetch ahead in each of the T streams
+  I16 field[T][4];
+#pragma GCC unroll 4
+  for (int t = 0; t < T; ++t) {
+    field[t][0] = sums[t];
+    field[t][1] = field[t][2] = field[t][3] = zero_i();
+  }
+  for (size_t block = 0; block < blocks; ++block, codes += 64, q += 16) {
+    const B64 x[4] = {fill_4(q), fill_4(q + 4), fill_4(q + 8), fill_4(q + 12)};
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) {
+      const B64 code = load_b(codes + static_cast<size_t>(t) * stride);
+      prefetch(codes + static_cast<size_t>(t) * stride + kAhead);
+#pragma GCC unroll 4
+      for (int p = 0; p < 4; ++p) {
+        field[t][p] =
+            dot(field[t][p], _mm512_and_si512(code, fill_b(static_cast<uint8_t>(3 << 2 * p))), x[p]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int t = 0; t < T; ++t) {
+    const I16 low = add_i(field[t][0], _mm512_srai_epi32(field[t][1], 2));
+    const I16 high = add_i(_mm512_srai_epi32(field[t][2], 4), _mm512_srai_epi32(field[t][3], 6));
+    sums[t] = add_i(low, high);
+  }
+}
+
+// The four inputs of an RF8 block, sixteen outputs each. The bits of a code s EEEE RRR become the bfloat16 s
+// 0111EEEE ffff000, whose high byte depends on the code's upper nibble and whose low byte on its lower
+// nibble: one byte shuffle each, and E = 0 masked to zero. Interleaving the two gives pairs of inputs in
+// 32-bit lanes.
+REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) {
+  const B64 high_table =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(0x38, 0x39, 0x3A, 0x3B, 0x3C, 0x3D, 0x3E, 0x3F,  //
+                                           -0x48, -0x47, -0x46, -0x45, -0x44, -0x43, -0x42, -0x41));
+  const B64 low_table =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(0x00, 0x08, 0x10, 0x20, 0x40, 0x60, 0x70, 0x78,  //
+                                           -0x80, -0x78, -0x70, -0x60, -0x40, -0x20, -0x10, -0x08));
+  const B64 nibble = fill_b(0x0F);
+  const B64 code = load_b(codes);
+  const __mmask64 nonzero = _mm512_test_epi8_mask(code, fill_b(0x78));
+  const B64 upper = _mm512_and_si512(_mm512_srli_epi16(code, 4), nibble);
+  const B64 high = _mm512_maskz_shuffle_epi8(nonzero, high_table, upper);
+  const B64 low = _mm512_maskz_shuffle_epi8(nonzero, low_table, _mm512_and_si512(code, nibble));
+  const B64 pair[2] = {_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)};
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    weight[2 * i] = _mm512_castsi512_ps(_mm512_slli_epi32(pair[i], 16));
+    weight[2 * i + 1] =
+        _mm512_castsi512_ps(_mm512_and_si512(pair[i], fill_i(static_cast<int32_t>(0xFFFF0000))));
+  }
+}
+
+}  // namespace regc::kernels::avx512

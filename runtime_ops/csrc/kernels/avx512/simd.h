@@ -1,0 +1,66 @@
+// Sixteen lanes, one an output of a tile, in AVX-512 registers. F16 floats, I16 int32, B64 four bytes a lane.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#define REGC_INLINE static inline __attribute__((always_inline))
+
+namespace regc::kernels::avx512 {
+
+using F16 = __m512;
+using I16 = __m512i;
+using B64 = __m512i;
+
+// Register tile of the panel kernels: 6 rows of 4 tiles are 24 of 32 registers, with 4 for weights and 1 for
+// activations.
+constexpr int kPanelRows = 6;
+constexpr int kPanelTiles = 4;
+// Tiles side by side in the stream kernels: enough chains to hide the latency of a multiply-add.
+constexpr int kStreamTiles = 4;
+
+REGC_INLINE F16 zero_f() { return _mm512_setzero_ps(); }
+REGC_INLINE F16 load_f(const float* p) { return _mm512_loadu_ps(p); }
+REGC_INLINE void store_f(float* p, F16 v) { _mm512_storeu_ps(p, v); }
+REGC_INLINE F16 fill_f(float v) { return _mm512_set1_ps(v); }
+REGC_INLINE F16 add_f(F16 a, F16 b) { return _mm512_add_ps(a, b); }
+REGC_INLINE F16 mul_f(F16 a, F16 b) { return _mm512_mul_ps(a, b); }
+REGC_INLINE F16 fma_f(F16 a, F16 b, F16 sum) { return _mm512_fmadd_ps(a, b, sum); }
+REGC_INLINE F16 to_float(I16 v) { return _mm512_cvtepi32_ps(v); }
+
+REGC_INLINE I16 zero_i() { return _mm512_setzero_si512(); }
+REGC_INLINE I16 load_i(const void* p) { return _mm512_loadu_si512(p); }
+REGC_INLINE void store_i(void* p, I16 v) { _mm512_storeu_si512(p, v); }
+REGC_INLINE I16 fill_i(int32_t v) { return _mm512_set1_epi32(v); }
+REGC_INLINE I16 add_i(I16 a, I16 b) { return _mm512_add_epi32(a, b); }
+REGC_INLINE I16 sub_i(I16 a, I16 b) { return _mm512_sub_epi32(a, b); }
+REGC_INLINE I16 mul_i(I16 a, I16 b) { return _mm512_mullo_epi32(a, b); }
+// sum + a * b for lanes that fit int16, b not negative.
+REGC_INLINE I16 mul_add_narrow(I16 sum, I16 a, I16 b) { return _mm512_dpwssd_epi32(sum, a, b); }
+// Sixteen bytes to int32.
+REGC_INLINE I16 widen(const uint8_t* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+REGC_INLINE B64 load_b(const uint8_t* p) { return _mm512_loadu_si512(p); }
+REGC_INLINE void store_b(uint8_t* p, B64 v) { _mm512_storeu_si512(p, v); }
+REGC_INLINE B64 fill_b(uint8_t v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+// The same four bytes in every lane.
+REGC_INLINE B64 fill_4(const uint8_t* p) {
+  int32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return _mm512_set1_epi32(word);
+}
+// Byte r of sixteen in all four bytes of lane r.
+REGC_INLINE B64 spread(const uint8_t* p) {
+  return _mm512_mullo_epi32(widen(p), _mm512_set1_epi32(0x01010101));
+}
+// sum + the four products of each lane, unsigned times signed.
+REGC_INLINE I16 dot(I16 sum, B64 u8, B64 s8) { return _mm512_dpbusd_epi32(sum, u8, s8); }
+
+REGC_INLINE void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+
+}  // namespace regc::kernels::avx512

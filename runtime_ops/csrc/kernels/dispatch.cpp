@@ -1,0 +1,27 @@
+#include "kernels/kernels.h"
+
+namespace regc::kernels {
+
+namespace generic {
+extern const Kernels kKernels;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const Kernels kKernels;
+}
+namespace avx512 {
+extern const Kernels kKernels;
+}
+#endif
+
+const Kernels& kernels_for(Isa isa) noexcept {
+#if defined(__x86_64__)
+  if (isa == Isa::avx512) return avx512::kKernels;
+  if (isa == Isa::avx2) return avx2::kKernels;
+#else
+  (void)isa;
+#endif
+  return generic::kKernels;
+}
+
+}  // namespace regc::kernels

@@ -1,0 +1,82 @@
+// The kernels' tasks and their dispatch. Nothing here or below knows ONNX Runtime; all memory is the
+// caller's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/isa.h"
+
+namespace regc::kernels {
+
+#if defined(__BYTE_ORDER__)
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed weights are little-endian words");
+#endif
+
+constexpr size_t kTile = 16;          // outputs of a tile, in every format
+constexpr size_t kTernaryBlock = 16;  // inputs that 64 bytes of codes hold
+constexpr size_t kRF8Block = 4;
+constexpr size_t kMaxMultiplier = 64;               // u8 * s8 pair sums still fit int16
+constexpr size_t kMaxInt8Inputs = size_t{1} << 17;  // 127 * 64 * inputs still fits int32
+constexpr size_t kUnit = 64;                        // bytes of codes that hold 16 outputs of one block
+
+// Functions in this header are static: compiled for several instruction sets, they must not be merged by the
+// linker.
+static constexpr size_t ceil_div(size_t a, size_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+static constexpr size_t min_of(size_t a, size_t b) { return a < b ? a : b; }
+
+// A packed weight [outputs, inputs]; see runtime_ops/formats for the layouts.
+struct Matrix {
+  const uint8_t* codes;       // [tiles][blocks][64]
+  const uint8_t* multiplier;  // [tiles][groups][16]; null for RF8
+  const float* scale;         // [outputs]
+  const float* bias;          // [outputs] with bias_step 1, one value with bias_step 0
+  size_t bias_step;
+  size_t outputs;
+  size_t inputs;
+  size_t blocks;
+  size_t groups;
+  size_t group_blocks;  // blocks of a group; the last group may be shorter
+  bool multiplied;      // whether any multiplier differs from 1
+};
+
+// Rows of float32 to int8: q = rint(x * (127 / amax)) with amax = max(max |x|, 1e-30f), and all zeros with an
+// infinite scale for a row with NaN or infinity. Padding is written as zero. Each byte is stored exclusive-or
+// `flip`: 0 for int8, 0x80 for the unsigned q + 128.
+struct QuantizeTask {
+  const float* x;  // [rows][inputs]
+  size_t rows;
+  size_t inputs;
+  size_t padded;  // bytes of a row of q
+  uint8_t flip;
+  uint8_t* q;        // [rows][padded]
+  float* row_scale;  // [rows]: amax / 127
+  int32_t* sums;     // [rows][groups]: sum of q over each group; null when not wanted
+  size_t group;
+  size_t groups;
+};
+
+// y[rows, 16 * tile_begin .. 16 * tile_end) = x * transpose(W) * scale + bias.
+struct MatMulTask {
+  const Matrix* weight;
+  const uint8_t* x;  // rows of float32, or of quantized bytes (stream: flip 0, panel: flip 0x80), in whole
+                     // blocks, padded with zeros
+  size_t x_stride;         // bytes
+  const float* row_scale;  // [rows], for quantized rows
+  const int32_t* sums;     // [rows][groups], for ternary_stream
+  float* y;                // [rows][outputs]
+  size_t rows;
+  size_t tile_begin;
+  size_t tile_end;
+};
+
+struct Kernels {
+#define REGC_KERNEL(name, task) void (*name)(const task&);
+#include "kernels/kernels.inc"
+#undef REGC_KERNEL
+};
+
+// The kernels for an instruction set, which the CPU must have.
+const Kernels& kernels_for(Isa isa) noexcept;
+
+}  // namespace regc::kernels

@@ -1,0 +1,131 @@
+// Many rows: a panel of tiles is decoded once, a slice of inputs at a time, and reused over a block of rows.
+#pragma once
+
+namespace regc::kernels::REGC_ISA {
+
+constexpr size_t kSliceSteps = 256;  // with 4 tiles a decoded slice is 64 KB: it stays in L2
+constexpr size_t kRowBlock =
+    192;  // rows that one decoding serves; a multiple of the rows of every register tile
+
+// Decodes blocks [begin, end) of T tiles to [steps][T] vectors of 64 bytes.
+template <class Format, int T>
+REGC_INLINE void decode_slice(const Matrix& w, size_t tile, size_t begin, size_t end, uint8_t* panel,
+                              typename Format::Steps::Sum (&excess)[T]) {
+  for (int t = 0; t < T; ++t) {
+    const size_t this_tile = tile + static_cast<size_t>(t);
+    auto sum = Format::Steps::zero();
+    for (size_t block = begin; block < end;) {
+      const size_t g = block / w.group_blocks;
+      const auto group = Format::group(w, this_tile, g);
+      for (const size_t stop = min_of(group_end(w, g), end); block < stop; ++block) {
+        uint8_t* out = panel + ((block - begin) * Format::kSteps * T + static_cast<size_t>(t)) * kUnit;
+        Format::each(tile_codes(w, this_tile) + block * kUnit, group,
+                     [&](size_t k, typename Format::Steps::Weight weight) {
+                       Format::Steps::store(out + k * T * kUnit, weight);
+                       sum = Format::Steps::count(sum, weight);
+                     });
+      }
+    }
+    excess[t] = sum;
+  }
+}
+
+// The register tile: R rows by T tiles, their sums in registers over the steps of a slice. Loops over the
+// sums are unrolled by pragma throughout: gcc 12 keeps an array in memory as soon as one index to it is a
+// variable.
+template <class Steps, int R, int T>
+REGC_INLINE void register_tile(const uint8_t* panel, size_t steps, const uint8_t* x, size_t x_stride,
+                               uint8_t* sums, const typename Steps::Sum (&excess)[T]) {
+  typename Steps::Sum sum[R][T];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t)
+      sum[r][t] = Steps::without(Steps::load_sum(sums + (r * T + t) * 64), excess[t]);
+  }
+  for (size_t s = 0; s < steps; ++s, panel += T * kUnit, x += 4) {
+    typename Steps::Weight weight[T];
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) weight[t] = Steps::load(panel + static_cast<size_t>(t) * kUnit);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto activation = Steps::fill(x + static_cast<size_t>(r) * x_stride);
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) sum[r][t] = Steps::step(sum[r][t], weight[t], activation);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) Steps::store_sum(sums + (r * T + t) * 64, sum[r][t]);
+  }
+}
+
+// All rows of a block against one slice, in register tiles of nearly equal height: 32 rows are 5 + 5 + 6 + 5
+// + 5 + 6.
+template <class Steps, int T>
+inline void multiply_slice(const uint8_t* panel, size_t steps, const uint8_t* x, size_t x_stride, size_t rows,
+                           uint8_t* sums, const typename Steps::Sum (&excess)[T]) {
+  const size_t parts = ceil_div(rows, kPanelRows);
+  for (size_t part = 0; part < parts; ++part) {
+    const size_t row = rows * part / parts;
+    const size_t height = rows * (part + 1) / parts - row;
+    const uint8_t* x_rows = x + row * x_stride;
+    uint8_t* row_sums = sums + row * T * kUnit;
+    switch (height) {
+#define REGC_HEIGHT(R)                                                              \
+  case R:                                                                           \
+    if constexpr (R <= kPanelRows)                                                  \
+      register_tile<Steps, R, T>(panel, steps, x_rows, x_stride, row_sums, excess); \
+    break;
+      REGC_HEIGHT(1)
+      REGC_HEIGHT(2)
+      REGC_HEIGHT(3)
+      REGC_HEIGHT(4)
+      REGC_HEIGHT(5)
+      REGC_HEIGHT(6)
+#undef REGC_HEIGHT
+      default:
+        break;
+    }
+  }
+}
+
+// y of one block of rows and T tiles.
+template <class Format, int T>
+inline void panel_block(const MatMulTask& task, size_t tile, size_t first_row, size_t rows) {
+  using Steps = typename Format::Steps;
+  constexpr size_t kSliceBlocks = kSliceSteps / Format::kSteps;
+  alignas(64) uint8_t panel[kSliceSteps * T * kUnit];
+  alignas(64) uint8_t sums[kRowBlock * T * kUnit];
+  const Matrix& w = *task.weight;
+  const uint8_t* x = task.x + first_row * task.x_stride;
+  std::memset(sums, 0, rows * T * kUnit);
+  for (size_t begin = 0; begin < w.blocks; begin += kSliceBlocks) {
+    const size_t end = min_of(begin + kSliceBlocks, w.blocks);
+    typename Steps::Sum excess[T];
+    decode_slice<Format, T>(w, tile, begin, end, panel, excess);
+    const size_t step = begin * Format::kSteps;
+    multiply_slice<Steps, T>(panel, end * Format::kSteps - step, x + 4 * step, task.x_stride, rows, sums,
+                             excess);
+  }
+  for (int t = 0; t < T; ++t) {
+    const Columns columns = load_columns(w, tile + static_cast<size_t>(t));
+    for (size_t row = 0; row < rows; ++row) {
+      const auto sum = Steps::load_sum(sums + (row * T + static_cast<size_t>(t)) * kUnit);
+      const size_t task_row = first_row + row;
+      finish(columns, Steps::value(sum, task.row_scale, task_row), task.y + task_row * w.outputs);
+    }
+  }
+}
+
+template <class Format>
+inline void panel(const MatMulTask& task) {
+  over_tiles<kPanelTiles>(task, [&](auto side_by_side, size_t tile) {
+    for (size_t row = 0; row < task.rows; row += kRowBlock) {
+      panel_block<Format, side_by_side>(task, tile, row, min_of(kRowBlock, task.rows - row));
+    }
+  });
+}
+
+}  // namespace regc::kernels::REGC_ISA

@@ -1,0 +1,101 @@
+// A few rows: the packed weights are streamed once per row, several tiles side by side.
+#pragma once
+
+namespace regc::kernels::REGC_ISA {
+
+// Calls function.template operator()<T>(tile) over the tiles of a task: T = kSideBySide, then single ones.
+template <int kSideBySide, class Function>
+REGC_INLINE void over_tiles(const MatMulTask& task, const Function& function) {
+  size_t tile = task.tile_begin;
+  for (; tile + kSideBySide <= task.tile_end; tile += kSideBySide)
+    function(std::integral_constant<int, kSideBySide>{}, tile);
+  for (; tile < task.tile_end; ++tile) function(std::integral_constant<int, 1>{}, tile);
+}
+
+// Integer sums of one quantized row over T tiles. Codes are trit + 1, so each group starts from minus the sum
+// of its q.
+template <int T>
+REGC_INLINE void ternary_row(const Matrix& w, const uint8_t* q, const int32_t* sums, size_t tile,
+                             I16 (&total)[T]) {
+  const size_t stride = w.blocks * kUnit;
+  const bool narrow = w.group_blocks * kTernaryBlock <= 256;  // |sum of q * trit| <= 256 * 127 fits int16
+  for (size_t g = 0; g < w.groups; ++g) {
+    const size_t begin = g * w.group_blocks;
+    I16 part[T];
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) part[t] = fill_i(-sums[g]);
+    ternary_sums<T>(tile_codes(w, tile) + begin * kUnit, stride, group_end(w, g) - begin,
+                    q + begin * kTernaryBlock, part);
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) {
+      if (!w.multiplied) {
+        total[t] = add_i(total[t], part[t]);
+        continue;
+      }
+      const I16 multiplier = widen(tile_multiplier(w, tile + static_cast<size_t>(t), g));
+      total[t] = narrow ? mul_add_narrow(total[t], part[t], multiplier)
+                        : add_i(total[t], mul_i(part[t], multiplier));
+    }
+  }
+}
+
+inline void ternary_stream(const MatMulTask& task) {
+  const Matrix& w = *task.weight;
+  over_tiles<kStreamTiles>(task, [&](auto side_by_side, size_t tile) {
+    constexpr int T = side_by_side;
+    for (size_t row = 0; row < task.rows; ++row) {
+      I16 total[T];
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) total[t] = zero_i();
+      ternary_row<T>(w, task.x + row * task.x_stride, task.sums + row * w.groups, tile, total);
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) {
+        const F16 sum = Int8Steps::value(total[t], task.row_scale, row);
+        finish(load_columns(w, tile + static_cast<size_t>(t)), sum, task.y + row * w.outputs);
+      }
+    }
+  });
+}
+
+// Sums of one float32 row over T tiles.
+template <class Format, int T>
+REGC_INLINE void float_row(const Matrix& w, const uint8_t* x, size_t tile, F16 (&sum)[T]) {
+  constexpr size_t kAhead = 1024;
+  const size_t stride = w.blocks * kUnit;
+  for (size_t g = 0; g < w.groups; ++g) {
+    typename Format::Group group[T];
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) group[t] = Format::group(w, tile + static_cast<size_t>(t), g);
+    for (size_t block = g * w.group_blocks; block < group_end(w, g); ++block) {
+      const uint8_t* codes = tile_codes(w, tile) + block * kUnit;
+      const uint8_t* x_block = x + block * Format::kSteps * 4;
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) {
+        __builtin_prefetch(codes + static_cast<size_t>(t) * stride + kAhead);
+        Format::each(codes + static_cast<size_t>(t) * stride, group[t], [&](size_t k, F16 weight) {
+          sum[t] = fma_f(weight, FloatSteps::fill(x_block + 4 * k), sum[t]);
+        });
+      }
+    }
+  }
+}
+
+template <class Format>
+inline void float_stream(const MatMulTask& task) {
+  const Matrix& w = *task.weight;
+  over_tiles<kStreamTiles>(task, [&](auto side_by_side, size_t tile) {
+    constexpr int T = side_by_side;
+    for (size_t row = 0; row < task.rows; ++row) {
+      F16 sum[T];
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) sum[t] = zero_f();
+      float_row<Format, T>(w, task.x + row * task.x_stride, tile, sum);
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) {
+        finish(load_columns(w, tile + static_cast<size_t>(t)), sum[t], task.y + row * w.outputs);
+      }
+    }
+  });
+}
+
+}  // namespace regc::kernels::REGC_ISA

@@ -1,0 +1,33 @@
+// The kernels of one instruction set, REGC_ISA, from its vectors and decoders (included before) and the
+// templates.
+//
+// Everything lies in the instruction set's own namespace: a function shared with other files could be linked
+// in their place, and be run by a CPU that lacks its instructions.
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/kernels.h"
+// In the order in which they build on each other.
+#include "kernels/templates/quantize.h"
+#include "kernels/templates/tiles.h"
+#include "kernels/templates/formats.h"
+#include "kernels/templates/stream.h"
+#include "kernels/templates/panel.h"
+
+namespace regc::kernels::REGC_ISA {
+
+inline void ternary_panel(const MatMulTask& task) { panel<TernaryInt8>(task); }
+inline void ternary_float_stream(const MatMulTask& task) { float_stream<TernaryFloat>(task); }
+inline void ternary_float_panel(const MatMulTask& task) { panel<TernaryFloat>(task); }
+inline void rf8_stream(const MatMulTask& task) { float_stream<RF8Float>(task); }
+inline void rf8_panel(const MatMulTask& task) { panel<RF8Float>(task); }
+
+extern const Kernels kKernels;
+const Kernels kKernels = {
+#define REGC_KERNEL(name, task) &name,
+#include "kernels/kernels.inc"
+#undef REGC_KERNEL
+};
+
+}  // namespace regc::kernels::REGC_ISA

@@ -1,0 +1,147 @@
+#include "ops/matmul.h"
+
+#include <cstdlib>
+#include <limits>
+#include <memory>
+
+#include "ops/error.h"
+
+namespace regc::ops {
+
+namespace {
+
+const Operator& self(const abi::CustomOp* op) { return *static_cast<const Operator*>(op); }
+
+std::string node_prefix(const abi::Api& api, const OrtKernelInfo* info, const char* operator_name) {
+  size_t size = 0;
+  check(api.KernelInfo_GetNodeName(info, nullptr, &size));
+  std::string name(size, '\0');  // the size counts the terminating zero
+  check(api.KernelInfo_GetNodeName(info, name.data(), &size));
+  name.resize(size == 0 ? 0 : size - 1);
+  return std::string("ai.regc::") + operator_name + " node '" + name + "': ";
+}
+
+// The CPU's best instruction set, or the one that the environment variable REGC_ISA names when it is a lesser
+// one.
+kernels::Isa chosen_isa(const std::string& node) {
+  const kernels::Isa best = kernels::best_isa();
+  const char* bound = std::getenv("REGC_ISA");
+  if (bound == nullptr || *bound == '\0') return best;
+  std::string choices;
+  for (int i = 0; i < kernels::kIsaCount; ++i) {
+    if (std::string(kernels::kIsaNames[i]) == bound)
+      return i < static_cast<int>(best) ? static_cast<kernels::Isa>(i) : best;
+    choices += (i == 0 ? "" : ", ") + std::string(kernels::kIsaNames[i]);
+  }
+  throw InvalidInput(node + "REGC_ISA is '" + bound + "', choose one of " + choices);
+}
+
+// A node of a session.
+class MatMul {
+ public:
+  MatMul(const Operator& op, const OrtKernelInfo* info)
+      : op_(op),
+        node_(node_prefix(op.api, info, op.spec.name)),
+        kernels_(kernels::kernels_for(chosen_isa(node_))),
+        constant_(read_constant(info)) {}
+
+  const abi::Api& api() const { return op_.api; }
+
+  void compute(OrtKernelContext* context) const {
+    const kernels::Matrix weight = constant_ != nullptr ? *constant_ : read_inputs(context);
+    const Tensor x = input(context, 0);
+    Shape shape = x.shape;
+    const size_t rows = count_rows(x, weight);
+    shape.back() = static_cast<int64_t>(weight.outputs);
+    OrtValue* output = nullptr;
+    check(op_.api.KernelContext_GetOutput(context, 0, shape.data(), shape.size(), &output));
+    void* y = nullptr;
+    check(op_.api.GetTensorMutableData(output, &y));
+    multiply(kernels_, op_.spec.method, weight, x.as<float>(), rows, static_cast<float*>(y),
+             {op_.api, context});
+  }
+
+ private:
+  Tensor input(const OrtKernelContext* context, size_t index) const {
+    const OrtValue* value = nullptr;
+    check(op_.api.KernelContext_GetInput(context, index, &value));
+    return checked(view(op_.api, value), index);
+  }
+
+  Tensor checked(Tensor tensor, size_t index) const {
+    const InputSpec& spec = op_.spec.inputs[index];
+    require_type(tensor, spec.type, spec.name, node_);
+    return tensor;
+  }
+
+  // The weight when all of its inputs are constant, used in place; else null, and it is read at every call.
+  std::unique_ptr<const kernels::Matrix> read_constant(const OrtKernelInfo* info) const {
+    std::vector<Tensor> tensors;
+    for (size_t i = 1; i < op_.spec.inputs.size(); ++i) {
+      int is_constant = 0;
+      const OrtValue* value = nullptr;
+      check(op_.api.KernelInfoGetConstantInput_tensor(info, i, &is_constant, &value));
+      if (is_constant == 0) return nullptr;
+      tensors.push_back(checked(view(op_.api, value), i));
+    }
+    return std::make_unique<const kernels::Matrix>(op_.spec.read(tensors, node_));
+  }
+
+  kernels::Matrix read_inputs(const OrtKernelContext* context) const {
+    std::vector<Tensor> tensors;
+    for (size_t i = 1; i < op_.spec.inputs.size(); ++i) tensors.push_back(input(context, i));
+    return op_.spec.read(tensors, node_);
+  }
+
+  size_t count_rows(const Tensor& x, const kernels::Matrix& weight) const {
+    const std::string inputs = std::to_string(weight.inputs);
+    if (x.shape.empty()) throw InvalidInput(node_ + "x is a scalar, its last dimension must be " + inputs);
+    if (x.shape.back() != static_cast<int64_t>(weight.inputs)) {
+      throw InvalidInput(node_ + "x has shape " + text(x.shape) + ", its last dimension must be " + inputs);
+    }
+    size_t rows = 1;
+    for (size_t i = 0; i + 1 < x.shape.size(); ++i) rows *= static_cast<size_t>(x.shape[i]);
+    return rows;
+  }
+
+  const Operator& op_;
+  const std::string node_;
+  const kernels::Kernels& kernels_;
+  const std::unique_ptr<const kernels::Matrix> constant_;
+};
+
+OrtStatus* create(const abi::CustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) noexcept {
+  *kernel = nullptr;
+  return guarded(self(op).api, [&] { *kernel = new MatMul(self(op), info); });
+}
+
+OrtStatus* compute(void* kernel, OrtKernelContext* context) noexcept {
+  const auto& matmul = *static_cast<const MatMul*>(kernel);
+  return guarded(matmul.api(), [&] { matmul.compute(context); });
+}
+
+}  // namespace
+
+Operator::Operator(const abi::Api& runtime, MatMulSpec operator_spec)
+    : abi::CustomOp{}, api(runtime), spec(std::move(operator_spec)) {
+  version = abi::kApiVersion;
+  GetName = [](const CustomOp* op) { return self(op).spec.name; };
+  GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };  // CPU
+  GetInputType = [](const CustomOp* op, size_t index) { return self(op).spec.inputs[index].type; };
+  GetInputTypeCount = [](const CustomOp* op) { return self(op).spec.inputs.size(); };
+  GetOutputType = [](const CustomOp*, size_t) { return static_cast<int>(abi::kFloat); };
+  GetOutputTypeCount = [](const CustomOp*) { return size_t{1}; };
+  KernelDestroy = [](void* kernel) { delete static_cast<MatMul*>(kernel); };
+  GetInputCharacteristic = [](const CustomOp*, size_t) { return 0; };   // required
+  GetOutputCharacteristic = [](const CustomOp*, size_t) { return 0; };  // required
+  GetInputMemoryType = [](const CustomOp*, size_t) { return 0; };       // the provider's own
+  GetVariadicInputMinArity = GetVariadicOutputMinArity = [](const CustomOp*) { return 1; };
+  GetVariadicInputHomogeneity = GetVariadicOutputHomogeneity = [](const CustomOp*) { return 1; };
+  CreateKernelV2 = create;
+  KernelComputeV2 = compute;
+  InferOutputShapeFn = infer_shape;
+  GetStartVersion = [](const CustomOp*) { return 1; };
+  GetEndVersion = [](const CustomOp*) { return std::numeric_limits<int>::max(); };
+}
+
+}  // namespace regc::ops

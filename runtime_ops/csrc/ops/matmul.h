@@ -1,0 +1,45 @@
+// The operators y = x * transpose(W) + bias with a packed W: all that is not particular to one format.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "abi/ort_abi.h"
+#include "ops/multiply.h"
+#include "ops/tensor.h"
+
+namespace regc::ops {
+
+struct InputSpec {
+  const char* name;
+  int type;
+};
+
+// An operator: its first input is x, float32 [..., K]; the others are the weight. Its single output is y,
+// float32 [..., N].
+struct MatMulSpec {
+  const char* name;
+  std::vector<InputSpec> inputs;
+  size_t scale_index;  // the input whose length is N
+  Method method;
+  // The weight from its tensors, in the order of inputs[1:], after checking all that the kernels rely on.
+  // Throws InvalidInput with a text that starts with `node`.
+  kernels::Matrix (*read)(const std::vector<Tensor>& tensors, const std::string& node);
+};
+
+// One per operator; in ternary.cpp and rf8.cpp.
+MatMulSpec ternary_matmul();
+MatMulSpec ternary_matmul_float();
+MatMulSpec rf8_matmul();
+
+// An operator as the runtime gets to know it; must outlive the sessions that use it.
+struct Operator : abi::CustomOp {
+  Operator(const abi::Api& runtime, MatMulSpec operator_spec);
+  const abi::Api& api;
+  const MatMulSpec spec;
+};
+
+// y's shape from those of x and scale, as far as they are known.
+OrtStatus* infer_shape(const abi::CustomOp* op, OrtShapeInferContext* context) noexcept;
+
+}  // namespace regc::ops

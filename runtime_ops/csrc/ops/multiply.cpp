@@ -1,0 +1,126 @@
+#include "ops/multiply.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/buffer.h"
+
+namespace regc::ops {
+
+namespace {
+
+using kernels::ceil_div;
+using kernels::MatMulTask;
+using kernels::Matrix;
+
+constexpr size_t kStreamRows = 3;            // decoding a panel costs about as much as this many rows
+constexpr size_t kTilesSideBySide = 4;       // of the widest kernels: tasks are whole numbers of them
+constexpr size_t kTaskBytes = 48 * 1024;     // codes of a stream task: a few microseconds
+constexpr size_t kInlineWork = 128 * 1024;   // multiplications below which a second thread does not pay
+constexpr size_t kMinTasks = 16;             // of a large panel product, for machines with many cores
+constexpr size_t kMinRows = 24;              // of a panel task: fewer do not pay for decoding the panel
+constexpr size_t kQuantizeTask = 32 * 1024;  // activations
+
+// How a product is cut: tiles_per_task tiles times rows_per_task rows.
+struct Cut {
+  size_t tiles_per_task;
+  size_t rows_per_task;
+};
+
+Cut cut_stream(const Matrix& w, size_t rows) {
+  const size_t tiles = ceil_div(w.outputs, kernels::kTile);
+  const size_t per_tile = w.blocks * kernels::kUnit * rows;
+  const size_t by_bytes = std::max<size_t>(kTaskBytes / per_tile / kTilesSideBySide, 1);
+  const size_t by_count = std::max<size_t>(tiles / kTilesSideBySide / kMinTasks, 1);
+  return {std::min(by_bytes, by_count) * kTilesSideBySide, rows};
+}
+
+Cut cut_panel(const Matrix& w, size_t rows) {
+  const size_t panels = ceil_div(ceil_div(w.outputs, kernels::kTile), kTilesSideBySide);
+  const size_t parts = std::min(ceil_div(kMinTasks, panels), ceil_div(rows, kMinRows));
+  return {kTilesSideBySide, ceil_div(rows, parts)};
+}
+
+// x in whole blocks of inputs: the activations of every method as rows of bytes.
+struct Rows {
+  const uint8_t* x;
+  size_t stride;
+  const float* scale;
+  const int32_t* sums;
+};
+
+void run_tasks(const kernels::Kernels& kernels, const Method& method, const Matrix& w, const Rows& in,
+               size_t rows, float* y, const Parallel& parallel) {
+  const bool stream = rows <= kStreamRows;
+  const auto kernel = kernels.*(stream ? method.stream : method.panel);
+  const size_t tiles = ceil_div(w.outputs, kernels::kTile);
+  const bool small = w.outputs * w.inputs <= kInlineWork / rows;
+  const Cut cut = small ? Cut{tiles, rows} : stream ? cut_stream(w, rows) : cut_panel(w, rows);
+  const size_t across = ceil_div(tiles, cut.tiles_per_task);
+  parallel.run(across * ceil_div(rows, cut.rows_per_task), [&](size_t index) {
+    const size_t tile = index % across * cut.tiles_per_task;
+    const size_t row = index / across * cut.rows_per_task;
+    MatMulTask task{};
+    task.weight = &w;
+    task.x = in.x + row * in.stride;
+    task.x_stride = in.stride;
+    task.row_scale = in.scale == nullptr ? nullptr : in.scale + row;
+    task.sums = in.sums == nullptr ? nullptr : in.sums + row * w.groups;
+    task.y = y + row * w.outputs;
+    task.rows = std::min(cut.rows_per_task, rows - row);
+    task.tile_begin = tile;
+    task.tile_end = std::min(tile + cut.tiles_per_task, tiles);
+    kernel(task);
+  });
+}
+
+void multiply_quantized(const kernels::Kernels& kernels, const Method& method, const Matrix& w,
+                        const float* x, size_t rows, float* y, const Parallel& parallel) {
+  const bool stream = rows <= kStreamRows;
+  const size_t padded = w.blocks * method.x_block;
+  const Buffer<uint8_t> q(rows, padded);
+  const Buffer<float> scale(rows, 1);
+  const Buffer<int32_t> sums(stream ? rows : 0, w.groups);
+  const size_t rows_per_task = std::max<size_t>(kQuantizeTask / w.inputs, 1);
+  parallel.run(ceil_div(rows, rows_per_task), [&](size_t index) {
+    const size_t row = index * rows_per_task;
+    kernels::QuantizeTask task{};
+    task.x = x + row * w.inputs;
+    task.rows = std::min(rows_per_task, rows - row);
+    task.inputs = w.inputs;
+    task.padded = padded;
+    task.flip = stream ? 0 : 0x80;
+    task.q = q.data() + row * padded;
+    task.row_scale = scale.data() + row;
+    task.sums = stream ? sums.data() + row * w.groups : nullptr;
+    task.group = w.group_blocks * method.x_block;
+    task.groups = w.groups;
+    kernels.quantize(task);
+  });
+  run_tasks(kernels, method, w, {q.data(), padded, scale.data(), sums.data()}, rows, y, parallel);
+}
+
+void multiply_float(const kernels::Kernels& kernels, const Method& method, const Matrix& w, const float* x,
+                    size_t rows, float* y, const Parallel& parallel) {
+  const size_t padded = w.blocks * method.x_block;
+  const bool whole = padded == w.inputs;
+  const Buffer<float> copy(whole ? 0 : rows, padded);
+  for (size_t row = 0; !whole && row < rows; ++row) {
+    float* out = copy.data() + row * padded;
+    std::copy_n(x + row * w.inputs, w.inputs, out);
+    std::fill(out + w.inputs, out + padded, 0.0F);
+  }
+  const auto* bytes = reinterpret_cast<const uint8_t*>(whole ? x : copy.data());
+  run_tasks(kernels, method, w, {bytes, padded * sizeof(float), nullptr, nullptr}, rows, y, parallel);
+}
+
+}  // namespace
+
+void multiply(const kernels::Kernels& kernels, const Method& method, const Matrix& weight, const float* x,
+              size_t rows, float* y, const Parallel& parallel) {
+  if (rows == 0) return;
+  const auto run = method.quantized ? multiply_quantized : multiply_float;
+  run(kernels, method, weight, x, rows, y, parallel);
+}
+
+}  // namespace regc::ops

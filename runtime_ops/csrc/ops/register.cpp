@@ -1,0 +1,63 @@
+// The library's one exported function.
+#include <deque>
+#include <string>
+
+#include "ops/error.h"
+#include "ops/matmul.h"
+
+namespace regc::ops {
+
+namespace {
+
+// The operators of domain ai.regc. Sessions keep pointers to them, so they live as long as the library is
+// loaded.
+class Domain {
+ public:
+  explicit Domain(const OrtApi* table) : api_(table) {
+    check(api_.CreateCustomOpDomain("ai.regc", &domain_));
+    for (const auto& spec : {ternary_matmul(), ternary_matmul_float(), rf8_matmul()}) {
+      const Operator& op = operators_.emplace_back(api_, spec);
+      check(api_.CustomOpDomain_Add(
+          domain_, reinterpret_cast<const OrtCustomOp*>(static_cast<const abi::CustomOp*>(&op))));
+    }
+  }
+  ~Domain() { api_.ReleaseCustomOpDomain(domain_); }
+  Domain(const Domain&) = delete;
+  Domain& operator=(const Domain&) = delete;
+
+  void add_to(OrtSessionOptions* options, const OrtApi* table) const {
+    if (api_.table != table)
+      throw std::runtime_error("ai.regc: this process already uses the library with another ONNX Runtime");
+    check(api_.AddCustomOpDomain(options, domain_));
+  }
+
+ private:
+  const abi::Api api_;
+  std::deque<Operator> operators_;  // never moves them
+  OrtCustomOpDomain* domain_ = nullptr;
+};
+
+void add_domain(OrtSessionOptions* options, const OrtApi* table) {
+  static const Domain domain(table);  // immutable once built
+  domain.add_to(options, table);
+}
+
+// Every runtime since 1.0 has the first API version, and with it the means to report that it is too old.
+OrtStatus* too_old(const abi::ApiBase& base) {
+  const std::string text = std::string("ai.regc needs ONNX Runtime 1.") + std::to_string(abi::kApiVersion) +
+                           " or later, this is " + base.GetVersionString();
+  return abi::create_status(base.GetApi(1), abi::kFail, text.c_str());
+}
+
+}  // namespace
+
+}  // namespace regc::ops
+
+extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
+    OrtSessionOptions* options, const regc::abi::ApiBase* base) {
+  using namespace regc;
+  const OrtApi* table = base->GetApi(abi::kApiVersion);
+  if (table == nullptr) return ops::too_old(*base);
+  const abi::Api api(table);
+  return ops::guarded(api, [&] { ops::add_domain(options, table); });
+}

@@ -1,0 +1,77 @@
+#include <atomic>
+
+#include "ops/error.h"
+#include "ops/matmul.h"
+
+namespace regc::ops {
+
+namespace {
+
+constexpr int64_t kUnknown = -1;
+
+// The dimensions of a tensor, each with a value, a symbol, or neither.
+struct Dimensions {
+  Shape values;
+  std::vector<std::string> symbols;
+};
+
+Dimensions dimensions_of(const abi::Api& api, const OrtShapeInferContext* context, size_t index) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;  // belongs to the context
+  check(api.ShapeInferContext_GetInputTypeShape(context, index, &info));
+  size_t rank = 0;
+  check(api.GetDimensionsCount(info, &rank));
+  Dimensions dimensions{Shape(rank), {}};
+  check(api.GetDimensions(info, dimensions.values.data(), rank));
+  std::vector<const char*> symbols(rank, "");
+  check(api.GetSymbolicDimensions(info, symbols.data(), rank));
+  dimensions.symbols.assign(symbols.begin(), symbols.end());
+  return dimensions;
+}
+
+// A symbol that no other dimension has. The runtime writes a dimension without value or symbol as -1, which
+// fails the loading of the model, and takes equal symbols for equal sizes when it plans memory. The count
+// affects no result.
+std::string fresh_symbol() {
+  static std::atomic<unsigned long long> count{0};
+  return "ai.regc.unknown." + std::to_string(count.fetch_add(1, std::memory_order_relaxed));
+}
+
+void set_output(const abi::Api& api, OrtShapeInferContext* context, const Dimensions& y,
+                OrtTensorTypeAndShapeInfo* info) {
+  std::vector<const char*> symbols;
+  for (const std::string& symbol : y.symbols) symbols.push_back(symbol.c_str());
+  check(api.SetTensorElementType(info, abi::kFloat));
+  check(api.SetDimensions(info, y.values.data(), y.values.size()));
+  check(api.SetSymbolicDimensions(info, symbols.data(), symbols.size()));
+  check(api.ShapeInferContext_SetOutputTypeShape(context, 0, info));
+}
+
+void infer(const Operator& op, OrtShapeInferContext* context) {
+  Dimensions y = dimensions_of(op.api, context, 0);
+  const Dimensions scale = dimensions_of(op.api, context, op.spec.scale_index);
+  if (y.values.empty()) return;  // an unknown rank looks like a scalar
+  const bool known = scale.values.size() == 1;
+  y.values.back() = known ? scale.values[0] : kUnknown;
+  y.symbols.back() = known ? scale.symbols[0] : "";
+  for (size_t i = 0; i < y.values.size(); ++i) {
+    if (y.values[i] < 0 && y.symbols[i].empty()) y.symbols[i] = fresh_symbol();
+  }
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  check(op.api.CreateTensorTypeAndShapeInfo(&info));
+  try {
+    set_output(op.api, context, y, info);
+  } catch (...) {
+    op.api.ReleaseTensorTypeAndShapeInfo(info);
+    throw;
+  }
+  op.api.ReleaseTensorTypeAndShapeInfo(info);
+}
+
+}  // namespace
+
+OrtStatus* infer_shape(const abi::CustomOp* op, OrtShapeInferContext* context) noexcept {
+  const auto& self = *static_cast<const Operator*>(op);
+  return guarded(self.api, [&] { infer(self, context); });
+}
+
+}  // namespace regc::ops

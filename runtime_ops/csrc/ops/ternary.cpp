@@ -1,0 +1,87 @@
+// TernaryMatMul and TernaryMatMulFloat; the format is described in runtime_ops/formats/ternary.py.
+#include <algorithm>
+
+#include "ops/matmul.h"
+#include "ops/weights.h"
+
+namespace regc::ops {
+
+namespace {
+
+using kernels::ceil_div;
+using kernels::Kernels;
+using kernels::Matrix;
+
+constexpr size_t kScaleIndex = 3;
+
+const std::vector<InputSpec>& inputs() {
+  static const std::vector<InputSpec> specs = {{"x", abi::kFloat},          {"codes", abi::kUInt8},
+                                               {"multiplier", abi::kUInt8}, {"scale", abi::kFloat},
+                                               {"bias", abi::kFloat},       {"shape", abi::kInt64}};
+  return specs;
+}
+
+size_t group_size(const Tensor& shape, size_t inputs, const std::string& node) {
+  const size_t group = positive_size(shape, 2, "group", node);
+  if (group == inputs || (group < inputs && group % kernels::kTernaryBlock == 0)) return group;
+  throw InvalidInput(node + "shape says group = " + std::to_string(group) +
+                     ", it must be K = " + std::to_string(inputs) + " or a smaller multiple of " +
+                     std::to_string(kernels::kTernaryBlock));
+}
+
+void read_multiplier(Matrix& w, const Tensor& multiplier, const std::string& node) {
+  const auto* values = multiplier.as<uint8_t>();
+  const size_t count = ceil_div(w.outputs, kernels::kTile) * w.groups * kernels::kTile;
+  const uint8_t largest = *std::max_element(values, values + count);
+  if (largest > kernels::kMaxMultiplier) {
+    throw InvalidInput(node + "multiplier has the value " + std::to_string(largest) +
+                       ", the largest allowed is " + std::to_string(kernels::kMaxMultiplier));
+  }
+  w.multiplier = values;
+  w.multiplied = std::any_of(values, values + count, [](uint8_t value) { return value != 1; });
+}
+
+Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
+  const Tensor& codes = tensors[0];
+  const Tensor& multiplier = tensors[1];
+  const Tensor& shape = tensors[4];
+  require_shape(shape, {3}, "shape", " (N, K, group)", node);
+  Matrix w{};
+  w.outputs = positive_size(shape, 0, "N", node);
+  w.inputs = positive_size(shape, 1, "K", node);
+  const size_t group = group_size(shape, w.inputs, node);
+  w.blocks = ceil_div(w.inputs, kernels::kTernaryBlock);
+  w.groups = ceil_div(w.inputs, group);
+  w.group_blocks = ceil_div(group, kernels::kTernaryBlock);
+  const auto tiles = static_cast<int64_t>(ceil_div(w.outputs, kernels::kTile));
+  const std::string why =
+      " for shape [N, K, group] = " + text({shape.as<int64_t>(), shape.as<int64_t>() + 3});
+  require_shape(codes, {tiles, static_cast<int64_t>(w.blocks), 16, 4}, "codes", why, node);
+  require_shape(multiplier, {tiles, static_cast<int64_t>(w.groups), 16}, "multiplier", why, node);
+  w.codes = codes.as<uint8_t>();
+  read_multiplier(w, multiplier, node);
+  read_affine(w, tensors[2], tensors[3], node);
+  return w;
+}
+
+Matrix read_int8(const std::vector<Tensor>& tensors, const std::string& node) {
+  const Matrix w = read(tensors, node);
+  if (w.inputs <= kernels::kMaxInt8Inputs) return w;
+  throw InvalidInput(node + "shape says K = " + std::to_string(w.inputs) +
+                     ", sums of int8 products fit int32 up to " + std::to_string(kernels::kMaxInt8Inputs));
+}
+
+}  // namespace
+
+MatMulSpec ternary_matmul() {
+  const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock};
+  return {"TernaryMatMul", inputs(), kScaleIndex, method, read_int8};
+}
+
+MatMulSpec ternary_matmul_float() {
+  const Method method = {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, false,
+                         kernels::kTernaryBlock};
+  return {"TernaryMatMulFloat", inputs(), kScaleIndex, method, read};
+}
+
+}  // namespace regc::ops

@@ -1,0 +1,249 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from regc.compiler import job, pipeline
+from regc.compiler.cli import main
+from support import model, normal, run
+
+TEXT = """g (float[n,256] x) => (float[n,256] y) {
+    h = MatMul(x, first)
+    r = Relu(h)
+    y = MatMul(r, second)
+}"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    onnx.save(model(TEXT, first=normal(256, 512), second=normal(512, 256)), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+def regc(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env={"COLUMNS": "100"})
+
+
+def compiled(path: Path, *arguments: object) -> Result:
+    return regc("compile", path, "-o", path.parent / "out.onnx", *arguments)
+
+
+def one_line_error(outcome: Result, code: int) -> str:
+    lines = outcome.stderr.strip().splitlines()
+    assert outcome.exit_code == code, outcome.output
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+# --- compile -------------------------------------------------------------------------------------
+
+
+def test_compile_writes_verifies_and_reports(path: Path) -> None:
+    outcome = compiled(
+        path, "--passes", "rf8", "--report", path.parent / "r.json", "--report", path.parent / "r.html"
+    )
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.stderr == ""
+    assert "first" in outcome.stdout
+    assert "measured on 4 random feeds, seed 0" in outcome.stdout
+    x = normal(3, 256, seed=5)
+    before, after = run(path, {"x": x})[0], run(path.parent / "out.onnx", {"x": x})[0]
+    assert 0 < np.linalg.norm(after - before) / np.linalg.norm(before) < 0.1
+    data = json.loads((path.parent / "r.json").read_text())
+    assert data["output"] == str(path.parent / "out.onnx")
+    assert data["file_bytes"]["after"] == (path.parent / "out.onnx").stat().st_size
+    assert data["verification"]["without_library"] == "ok"
+    assert data["verification"]["with_library"] == "ok"
+    assert 20 < data["verification"]["outputs"][0]["sqnr_db"] < 50
+    assert (path.parent / "r.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_output_is_named_after_the_model_by_default(path: Path) -> None:
+    assert regc("compile", path, "--passes", "rf8", "--no-verify").exit_code == 0
+    assert (path.parent / "m.regc.onnx").exists()
+
+
+def test_nothing_changed_writes_no_model_but_the_report(path: Path) -> None:
+    outcome = compiled(path, "--passes", "rf8", "--exclude", "*", "--report", path.parent / "r.json")
+    assert outcome.exit_code == 3
+    assert outcome.stderr == "nothing was changed, so nothing was written\n"
+    assert 'excluded by "*"' in outcome.stdout
+    assert not (path.parent / "out.onnx").exists()
+    assert json.loads((path.parent / "r.json").read_text())["weights_changed"] == 0
+
+
+@pytest.mark.parametrize("tolerance", [("--min-sqnr", "90"), ("--max-error", "1e-6")])
+def test_a_missed_tolerance_keeps_the_file_and_says_so(path: Path, tolerance: tuple[str, str]) -> None:
+    outcome = compiled(path, "--passes", "rf8", *tolerance)
+    assert outcome.exit_code == 4
+    assert "out.onnx was written and kept, but misses a tolerance: y: " in outcome.stderr
+    assert (path.parent / "out.onnx").exists()
+
+
+def test_tolerances_that_are_met_are_no_matter(path: Path) -> None:
+    assert compiled(path, "--passes", "rf8", "--min-sqnr", "20", "--max-error", "10").exit_code == 0
+
+
+def test_a_result_that_does_not_run_exits_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = pipeline.CompileResult.save
+
+    def broken(self: pipeline.CompileResult, to: Path, **options: Any) -> Any:
+        saved = save(self, to, **options)
+        proto = onnx.load(to)
+        proto.graph.node[0].op_type = "NoSuchOperator"
+        onnx.save(proto, to)
+        return saved
+
+    monkeypatch.setattr(pipeline.CompileResult, "save", broken)
+    outcome = compiled(path, "--passes", "rf8")
+    assert outcome.exit_code == 1
+    assert "out.onnx was written, but" in outcome.stderr
+
+
+def test_feeds_are_taken_from_a_folder(path: Path) -> None:
+    (path.parent / "calib").mkdir()
+    np.savez(path.parent / "calib" / "a.npz", x=normal(5, 256))
+    outcome = compiled(path, "--passes", "rf8", "--calibration", path.parent / "calib")
+    assert outcome.exit_code == 0
+    assert "measured on 1 feed from" in outcome.stdout
+
+
+def test_feeds_that_do_not_fit_are_refused_before_the_work(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "compile_model", lambda *a, **k: pytest.fail("the passes ran"))
+    np.savez(path.parent / "a.npz", x=normal(5, 255))
+    outcome = compiled(path, "--passes", "rf8", "--calibration", path.parent)
+    assert "the model takes x float [n, 256]" in one_line_error(outcome, 2)
+
+
+def test_external_data_on_request(path: Path) -> None:
+    assert compiled(path, "--passes", "rf8", "--external-data").exit_code == 0
+    assert (path.parent / "out.onnx.data").exists()
+
+
+def test_selectors_reach_the_passes(path: Path) -> None:
+    outcome = compiled(path, "--passes", "rf8", "--include", "fir*", "--no-verify")
+    assert outcome.exit_code == 0
+    assert 'not selected by "fir*"' in outcome.stdout
+
+
+# --- what cannot be meant ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--passes", "ternry"), 2, 'did you mean "ternary"?'),
+        (("--passes", "ternary{grup=64}"), 2, 'did you mean "group"?'),
+        (("--passes", "ternary{group=3}"), 2, "multiple of 16"),
+        (("--passes", "rf8", "--include", "frist"), 2, 'selector "frist" matches no weight'),
+        (("--passes", "rf8", "--report", "r.txt"), 2, "a report is .json or .html"),
+        (("--passes", "rf8", "--calibration", "no/such"), 2, "is not a folder"),
+        (("--passes", "rf8", "--no-verify", "--min-sqnr", "3"), 2, "leave out --no-verify"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(
+    path: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    assert words in one_line_error(compiled(path, *arguments), code)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["m.onnx"]
+
+
+def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text("not a model")
+    assert "m.onnx" in one_line_error(regc("compile", tmp_path / "m.onnx", "--passes", "rf8"), 1)
+    assert "none.onnx" in one_line_error(regc("inspect", tmp_path / "none.onnx"), 1)
+
+
+def test_the_input_is_never_written_to(path: Path) -> None:
+    before = path.read_bytes()
+    assert "choose another name" in one_line_error(regc("compile", path, "-o", path, "--passes", "rf8"), 2)
+    assert path.read_bytes() == before
+
+
+def test_options_that_click_refuses_exit_2(path: Path) -> None:
+    assert regc("compile", path).exit_code == 2
+    assert compiled(path, "--passes", "rf8", "--max-error", "-1").exit_code == 2
+    assert regc("no-such-command").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"), [("compress", "nothing was written"), ("verify", "is written, but not verified")]
+)
+def test_an_interruption_says_what_is_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, words: str
+) -> None:
+    def interrupted(job: object, callback: Any) -> None:
+        callback(pipeline.Progress(stage, 0, 1, "x"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "run_job", interrupted)
+    outcome = compiled(path, "--passes", "rf8")
+    assert outcome.exit_code == 130
+    assert outcome.stderr.strip().startswith("interrupted, ")
+    assert words in outcome.stderr
+
+
+def test_a_bug_keeps_its_traceback(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(job, "run_job", bug)
+    assert isinstance(compiled(path, "--passes", "rf8").exception, ZeroDivisionError)
+
+
+# --- the other commands --------------------------------------------------------------------------
+
+
+def test_inspect_lists_weights_and_answers(path: Path) -> None:
+    outcome = regc("inspect", path, "--passes", "low-rank{ratio=2},rf8{exclude=first}")
+    assert outcome.exit_code == 0
+    assert 'excluded by "first"' in outcome.stdout
+    data = json.loads(regc("inspect", path, "--json").stdout)
+    assert [weight["name"] for weight in data["weights"]] == ["first", "second"]
+    assert set(data["weights"][0]["passes"]) >= {"low-rank", "rf8", "ternary"}
+
+
+def test_passes_are_listed_and_explained() -> None:
+    listed = regc("passes")
+    assert listed.exit_code == 0
+    assert all(name in listed.stdout for name in ("low-rank", "rf8", "ternary"))
+    assert "lloyd | mean | median" in regc("passes", "ternary").stdout
+    assert 'did you mean "rf8"' in one_line_error(regc("passes", "rf9"), 2)
+
+
+def test_verify_compares_two_files(path: Path) -> None:
+    compiled(path, "--passes", "rf8", "--no-verify")
+    out = path.parent / "out.onnx"
+    outcome = regc("verify", path, out, "--count", 2, "--seed", 7, "--threads", 1)
+    assert outcome.exit_code == 0, outcome.output
+    assert "measured on 2 random feeds, seed 7" in outcome.stdout
+    data = json.loads(regc("verify", path, path, "--json").stdout)
+    assert data["outputs"][0]["sqnr_db"] == "inf"
+    missed = regc("verify", path, out, "--min-sqnr", 90)
+    assert missed.exit_code == 4
+    assert missed.stderr.startswith("tolerance missed: y: SQNR ")
+
+
+def test_help_is_quick_to_import_and_complete() -> None:
+    slow = {"numpy", "onnx", "onnxruntime", "rich", "torch"}
+    code = f"import sys, regc.compiler.cli; print(*sorted({slow} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
+    helped = regc("--help").stdout
+    assert all(f"\n  {name} " in helped for name in ("compile", "doctor", "inspect", "passes", "verify"))
+    assert regc("--version").stdout.startswith("regc ")
+
+
+@pytest.mark.parametrize("command", ["compile", "inspect", "passes", "verify", "doctor"])
+def test_every_option_has_help(command: str) -> None:
+    assert [
+        p.name for p in main.commands[command].params if p.param_type_name == "option" and not p.help
+    ] == []

@@ -1,0 +1,181 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import pytest
+from support import model, normal, op_types, run
+
+from regc.compiler import (
+    Dense,
+    Pass,
+    PassManager,
+    Preview,
+    Product,
+    Progress,
+    Refusal,
+    SiteInfo,
+    Term,
+    UsageError,
+    compile_model,
+    option,
+    registry,
+)
+from regc.compiler.model import from_proto
+from regc.passes import RF8, LowRank, Ternary
+
+TWO_LAYERS = """g (float[n,256] x) => (float[n,256] y) {
+    h = MatMul(x, first)
+    r = Relu(h)
+    y = MatMul(r, second)
+}"""
+
+
+def two_layers(**changes: np.ndarray) -> onnx.ModelProto:
+    return model(TWO_LAYERS, **({"first": normal(256, 512), "second": normal(512, 256, seed=1)} | changes))
+
+
+def test_every_site_has_a_record_with_bytes_and_error() -> None:
+    result = compile_model(two_layers(), [LowRank(ratio=2), RF8()])
+    assert [record.info.name for record in result.records] == ["first", "second"]
+    for record in result.records:
+        assert record.changed
+        assert record.after == "rank 85 (rf8 x rf8)"
+        assert record.before == "float32"
+        assert record.nbytes_after < record.nbytes_before / 6
+        assert record.error is not None
+        assert 0.3 < record.error < 1
+        assert [d.leaf for d in record.decisions] == ["", "A", "B"]
+        assert record.emitted == "ai.regc::RF8MatMul"
+
+
+def test_the_proto_given_is_not_touched() -> None:
+    proto = two_layers()
+    before = proto.SerializeToString()
+    compile_model(proto, "rf8")
+    assert proto.SerializeToString() == before
+
+
+def test_text_and_objects_give_the_same_model() -> None:
+    objects = compile_model(two_layers(), [LowRank(ratio=2), Ternary(group=64)])
+    text = compile_model(two_layers(), "low-rank{ratio=2},ternary{group=64}")
+    assert objects.pipeline == text.pipeline == "low-rank{ratio=2},ternary{group=64}"
+    assert objects.model.to_proto().SerializeToString() == text.model.to_proto().SerializeToString()
+
+
+def test_metadata_tells_how_the_model_was_made() -> None:
+    proto = two_layers()
+    onnx.helper.set_model_props(proto, {"author": "us"})
+    compiled = compile_model(proto, "ternary{group=64}").model.to_proto()
+    values = {entry.key: entry.value for entry in compiled.metadata_props}
+    assert values["author"] == "us"
+    assert values["regc.passes"] == "ternary{group=64}"
+    assert len(values["regc.source_sha256"]) == 64
+    assert set(values) == {"author", "regc.passes", "regc.version", "regc.source_sha256"}
+
+
+def test_selectors_choose_for_all_passes_and_for_one() -> None:
+    records = compile_model(two_layers(), "rf8", exclude=["first"]).records
+    assert [r.changed for r in records] == [False, True]
+    assert records[0].reason == 'excluded by "first"'
+    records = compile_model(two_layers(), "ternary{include=second},rf8").records
+    assert [r.after for r in records] == ["rf8", "ternary"]
+    with pytest.raises(UsageError, match='"secnd" matches no weight; did you mean "second"'):
+        compile_model(two_layers(), "ternary{include=secnd},rf8")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_weight_that_is_not_finite_is_refused_by_name(bad: float) -> None:
+    weight = normal(256, 512)
+    weight[3, 5] = bad
+    records = compile_model(two_layers(first=weight), "rf8").records
+    assert [r.changed for r in records] == [False, True]
+    assert records[0].reason == "holds NaN or infinite values"
+
+
+def test_a_structural_pass_after_codes_is_an_error_before_any_work() -> None:
+    with pytest.raises(UsageError, match="low-rank cannot follow ternary"):
+        PassManager([Ternary(), LowRank(ratio=2)])
+    PassManager([Ternary(include=("head",)), LowRank(ratio=2)])
+
+
+def test_no_passes_is_an_error() -> None:
+    with pytest.raises(UsageError, match="at least one pass"):
+        PassManager([])
+
+
+def test_what_would_not_pay_in_all_is_not_applied() -> None:
+    proto = model("g (float[n,24] x) => (float[n,24] y) { y = MatMul(x, w) }", w=normal(24, 24))
+    result = compile_model(proto, "rf8")
+    assert not result.changed
+    assert "less than" in result.records[0].reason
+
+
+def test_progress_counts_bytes_to_the_end() -> None:
+    seen: list[Progress] = []
+    compile_model(two_layers(), "rf8", callback=seen.append)
+    assert [p.item for p in seen] == ["first", "second", ""]
+    assert seen[0].done == 0
+    assert seen[-1].done == seen[-1].total == 2 * 4 * 256 * 512
+
+
+def test_the_manager_works_on_its_own() -> None:
+    opened = from_proto(two_layers())
+    records = PassManager([RF8()]).run(opened)
+    assert all(record.changed for record in records)
+    assert op_types(opened.to_proto()) == ["ai.regc::RF8MatMul", "Relu", "ai.regc::RF8MatMul"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepHalf(Pass):
+    """A pass as a third party would write it: W = W * I cut to the first inputs."""
+
+    name: ClassVar[str] = "keep-half"
+    summary: ClassVar[str] = "keeps the first inputs"
+    structural: ClassVar[bool] = True
+    share: float = option(0.25, "share of the inputs that is kept", "0..1")
+
+    def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:
+        return Preview("cut", None) if site.splittable else Refusal("cannot be split")
+
+    def fit(self, weight: Dense, site: SiteInfo) -> Term:
+        kept = int(weight.shape[1] * self.share)
+        eye = np.eye(kept, weight.shape[1], dtype=np.float32)
+        return Product(Dense(np.ascontiguousarray(weight.values[:, :kept])), Dense(eye))
+
+
+class _Point:
+    name, value, dist = "keep-half", "third.party:KeepHalf", None
+
+    def load(self) -> type[Pass]:
+        return KeepHalf
+
+
+@pytest.fixture
+def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    ours = registry.importlib.metadata.entry_points(group="regc.passes")  # type: ignore[attr-defined]
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: [*ours, _Point()])  # type: ignore[attr-defined]
+    registry._entry_points.cache_clear()
+    yield
+    registry._entry_points.cache_clear()
+
+
+@pytest.mark.usefixtures("third_party")
+def test_a_third_party_pass_is_found_by_name_and_composes() -> None:
+    proto = two_layers()
+    result = compile_model(proto, "keep-half{share=0.25},rf8{include=first}")
+    first = result.records[0]
+    assert first.after.startswith("rank 64 (")
+    assert result.pipeline == "keep-half,rf8{include=first}"
+    x = normal(3, 256)
+    cut = two_layers(
+        first=np.where(np.arange(256)[:, None] < 64, proto_weight(proto, 0), 0),
+        second=np.where(np.arange(512)[:, None] < 128, proto_weight(proto, 1), 0),
+    )
+    expected, ours = run(cut, {"x": x})[0], run(result.model.to_proto(), {"x": x})[0]
+    assert np.linalg.norm(ours - expected) < 0.1 * np.linalg.norm(expected)
+
+
+def proto_weight(proto: onnx.ModelProto, index: int) -> np.ndarray:
+    return onnx.numpy_helper.to_array(proto.graph.initializer[index])

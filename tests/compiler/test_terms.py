@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from regc.compiler.terms import Dense, Leaf, Product, Sum, Term, relative_error
+
+
+def dense(rows: int, columns: int, seed: int = 0) -> Dense:
+    return Dense(np.random.default_rng(seed).standard_normal((rows, columns)).astype(np.float32))
+
+
+def test_product_and_sum_nest() -> None:
+    a, b, c = dense(5, 2), dense(2, 7, 1), dense(5, 7, 2)
+    term = Sum(Product(a, b), c)
+    np.testing.assert_allclose(term.dense(), a.values @ b.values + c.values, rtol=1e-6)
+    assert term.shape == (5, 7)
+    assert term.nbytes == 4 * (10 + 14 + 35)
+    assert term.work == 10 + 14 + 35
+    assert list(term.leaves()) == [a, b, c]
+    assert term.label == "(rank 2 (float32 x float32) + float32)"
+
+
+def test_map_leaves_names_each_leaf_and_keeps_what_stays() -> None:
+    term = Sum(Product(dense(3, 2), dense(2, 4)), dense(3, 4))
+    paths: list[str] = []
+
+    def keep(leaf: Leaf, path: str) -> Term:
+        paths.append(path)
+        return leaf
+
+    assert term.map_leaves(keep) is term
+    assert paths == ["A.A", "A.B", "B"]
+
+
+def test_shapes_must_fit() -> None:
+    with pytest.raises(ValueError, match="cannot multiply"):
+        Product(dense(3, 2), dense(3, 2))
+    with pytest.raises(ValueError, match="cannot add"):
+        Sum(dense(3, 2), dense(2, 3))
+
+
+def test_bytes_follow_the_type_of_the_original() -> None:
+    assert Dense(np.zeros((4, 4), np.float32), np.dtype(np.float16)).nbytes == 32
+
+
+def test_relative_error() -> None:
+    weight = np.array([[3.0, 4.0]], np.float32)
+    assert relative_error(Dense(np.zeros((1, 2), np.float32)), weight) == 1.0
+    assert relative_error(Dense(np.zeros((1, 2), np.float32)), np.zeros((1, 2), np.float32)) == 0.0

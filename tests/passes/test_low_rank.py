@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from regc.compiler.errors import UsageError
+from regc.compiler.passes import Preview, Refusal, SiteInfo
+from regc.compiler.terms import Dense, Product, relative_error
+from regc.passes import LowRank
+from regc.passes.low_rank import fit
+
+Float32 = npt.NDArray[np.float32]
+MakeSite = Callable[..., SiteInfo]
+
+SHAPES = [(40, 90), (90, 40), (64, 64), (12, 3000)]
+
+
+def gaussian(*shape: int, seed: int = 0) -> Float32:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# --- fit ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rank", [1, 5, 12])
+def test_the_error_is_the_tail_of_the_singular_values(shape: tuple[int, int], rank: int) -> None:
+    weight = gaussian(*shape)
+    values = np.linalg.svd(weight.astype(np.float64), compute_uv=False)
+    first, second = fit.truncate(weight, rank=rank)
+    error = np.linalg.norm(weight - first.astype(np.float64) @ second)
+    assert (first.shape, second.shape) == ((shape[0], rank), (rank, shape[1]))
+    assert error == pytest.approx(np.sqrt((values[rank:] ** 2).sum()), rel=1e-6, abs=1e-5 * values[0])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_factors_are_balanced(shape: tuple[int, int]) -> None:
+    weight = gaussian(*shape)
+    values = np.linalg.svd(weight.astype(np.float64), compute_uv=False)[:7]
+    first, second = fit.truncate(weight, rank=7)
+    np.testing.assert_allclose(first.T @ first, np.diag(values), atol=1e-5 * values[0])
+    np.testing.assert_allclose(second @ second.T, np.diag(values), atol=1e-5 * values[0])
+
+
+def test_small_singular_values_are_as_good_as_in_a_float32_svd() -> None:
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((60, 60)))[0] for _ in range(2))
+    weight = (left * np.logspace(0, -6, 60) @ right).astype(np.float32)
+    first, second = fit.truncate(weight, rank=50)
+    u, s, v = np.linalg.svd(weight)
+    lapack = np.linalg.norm(weight - (u[:, :50].astype(np.float64) * s[:50]) @ v[:50])
+    assert np.linalg.norm(weight - first.astype(np.float64) @ second) < 1.1 * lapack
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_weight_of_low_rank_is_kept(shape: tuple[int, int]) -> None:
+    weight = gaussian(shape[0], 4) @ gaussian(4, shape[1], seed=1)
+    first, second = fit.truncate(weight, rank=8)
+    np.testing.assert_allclose(first @ second, weight, atol=1e-5)
+    first, second = fit.truncate(weight, energy=0.999999)
+    assert first.shape[1] == 4
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1e-42, 1e-30, 1.0, 1e18, 1e37]), st.data())
+@settings(max_examples=50, deadline=None)
+def test_any_shape_and_size(rows: int, columns: int, size: float, data: st.DataObject) -> None:
+    rank = data.draw(st.integers(1, min(rows, columns)))
+    weight = gaussian(rows, columns) * np.float32(size)
+    first, second = fit.truncate(weight, rank=rank)
+    assert np.isfinite(first).all() and np.isfinite(second).all()
+    product = first.astype(np.float64) @ second
+    norm = np.linalg.norm(weight.astype(np.float64))
+    assert np.linalg.norm(weight - product) <= norm * (1 + 1e-6)
+    if rank == min(rows, columns):
+        assert np.linalg.norm(weight - product) <= 1e-5 * norm
+
+
+def test_a_weight_of_zeros() -> None:
+    first, second = fit.truncate(np.zeros((20, 30), np.float32), rank=3)
+    assert not first.any() and not second.any()
+    assert fit.truncate(np.zeros((20, 30), np.float32), energy=0.9)[0].shape == (20, 1)
+
+
+@pytest.mark.parametrize(("energy", "rank"), [(0.5, 1), (0.64, 1), (0.65, 2), (0.99, 2), (1.0, 2)])
+def test_rank_for_energy(energy: float, rank: int) -> None:
+    assert fit.rank_for_energy(np.array([64.0, 36.0, 0.0]), energy) == rank
+
+
+@pytest.mark.parametrize(
+    ("shape", "ratio", "rank"),
+    [((768, 768), 2, 192), ((768, 3072), 2, 307), ((768, 3072), 3, 204), ((3, 3), 2, 0)],
+)
+def test_rank_for_ratio_is_pelas(shape: tuple[int, int], ratio: float, rank: int) -> None:
+    assert fit.rank_for_ratio(shape, ratio) == rank == int(shape[0] * shape[1] // (ratio * sum(shape)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_an_error(bad: float) -> None:
+    weight = gaussian(16, 16)
+    weight[3, 5] = bad
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        fit.truncate(weight, rank=2)
+
+
+@pytest.mark.parametrize("rank", [0, 17])
+def test_ranks_out_of_range_are_an_error(rank: int) -> None:
+    with pytest.raises(ValueError, match="between 1 and 16"):
+        fit.truncate(gaussian(16, 20), rank=rank)
+
+
+# --- the pass -----------------------------------------------------------------------------------------------
+
+
+def factorize(pass_: LowRank, weight: Float32, site: SiteInfo) -> tuple[Product, Dense, Dense]:
+    """The product that the pass finds, and its two factors."""
+    term = pass_.fit(Dense(weight, site.dtype), site)
+    assert isinstance(term, Product)
+    assert isinstance(term.first, Dense) and isinstance(term.second, Dense)
+    return term, term.first, term.second
+
+
+@pytest.mark.parametrize("options", [{}, {"ratio": 3.0}, {"rank": 7}])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_preview_and_fit_agree(site: MakeSite, options: dict[str, Any], dtype: Any) -> None:
+    shape, pass_ = (64, 96), LowRank(**options)
+    term, first, second = factorize(pass_, gaussian(*shape), site(shape, dtype))
+    assert pass_.preview(shape, site(shape, dtype)) == Preview(term.label, term.nbytes)
+    assert term.shape == shape
+    assert first.dtype == second.dtype == np.dtype(dtype)
+    assert term.work == term.rank * sum(shape) < 64 * 96
+
+
+def test_the_default_halves_the_weight(site: MakeSite) -> None:
+    term, _, _ = factorize(LowRank(), gaussian(64, 96), site((64, 96)))
+    assert term.rank == 19
+    assert term.nbytes <= 64 * 96 * 4 / 2
+    assert relative_error(term, gaussian(64, 96)) < 0.75
+
+
+def test_factors_hold_what_their_type_holds(site: MakeSite) -> None:
+    _, *factors = factorize(LowRank(), gaussian(64, 96), site((64, 96), np.float16))
+    for factor in factors:
+        np.testing.assert_array_equal(factor.values.astype(np.float16).astype(np.float32), factor.values)
+        assert factor.values.dtype == np.float32
+
+
+def test_energy_chooses_the_rank(site: MakeSite) -> None:
+    weight = gaussian(64, 5) @ gaussian(5, 96, seed=1)
+    pass_ = LowRank(energy=0.9999)
+    assert pass_.preview((64, 96), site((64, 96))) == Preview("rank for 0.9999 of the energy", None)
+    assert factorize(pass_, weight, site((64, 96)))[0].rank == 5
+
+
+def test_energy_that_needs_too_high_a_rank_is_refused(site: MakeSite) -> None:
+    answer = LowRank(energy=0.99).fit(Dense(gaussian(64, 64)), site((64, 64)))
+    assert isinstance(answer, Refusal)
+    assert answer.reason.startswith("rank ") and "of 64x64 takes" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        ((64, 64), {"rank": 32}, "rank 32 of 64x64 takes 4096 values, the weight 4096"),
+        ((64, 64), {"ratio": 40.0}, "64x64: too small, the rank would be 0"),
+        ((9, 512), {}, "9 outputs, fewer than min_outputs=10 (PELA's rule)"),
+        ((10, 10), {"rank": 4}, "10x10: too small to gain"),
+        ((0, 64), {}, "no values"),
+        ((64, 0), {"energy": 0.5}, "no values"),
+        ((0, 0), {"ratio": 3.0}, "no values"),
+    ],
+)
+def test_refusals(site: MakeSite, shape: tuple[int, int], options: dict[str, Any], words: str) -> None:
+    answer = LowRank(**options).preview(shape, site(shape))
+    assert isinstance(answer, Refusal)
+    assert words in answer.reason
+
+
+def test_few_outputs_when_asked(site: MakeSite) -> None:
+    assert isinstance(LowRank(min_outputs=1).preview((9, 512), site((9, 512))), Preview)
+
+
+def test_a_node_that_cannot_be_split(site: MakeSite) -> None:
+    shape = (64, 96)
+    whole = site(shape, splittable=False)
+    answer = LowRank().preview(shape, whole)
+    assert isinstance(answer, Refusal)
+    assert "multiplied back at load" in answer.reason and "stored=true" in answer.reason
+    assert isinstance(LowRank(stored=True).preview(shape, whole), Preview)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ratio": 2.0, "rank": 4}, "low-rank: at most one of ratio, rank and energy, got ratio and rank"),
+        ({"ratio": 1.0}, "low-rank: ratio must be above 1, got 1.0"),
+        ({"ratio": float("nan")}, "got nan"),
+        ({"ratio": float("inf")}, "got inf"),
+        ({"rank": 0}, "low-rank: rank must be 1 or more, got 0"),
+        ({"energy": 0.0}, "low-rank: energy must be between 0 and 1, got 0.0"),
+        ({"energy": 1.0}, "got 1.0"),
+        ({"min_outputs": -1}, "low-rank: min_outputs must be 0 or more, got -1"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        LowRank(**options)
+    assert words in str(error.value)

@@ -1,0 +1,153 @@
+"""Models of one operator with random packed weights, and the three ways to run them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from regc import runtime_ops
+from regc.runtime_ops import ops
+from regc.runtime_ops.formats import rf8, ternary
+
+Array = npt.NDArray[Any]
+Weights = dict[str, Array]
+
+ISAS = ("generic", "avx2", "avx512")
+OPERATORS = ("TernaryMatMul", "TernaryMatMulFloat", "RF8MatMul")
+NODE = "layer/7"
+
+
+def weights(
+    op: str, shape: tuple[int, int], group: int | None = None, *, seed: int = 0, biases: int | None = None
+) -> Weights:
+    """Random packed inputs for a weight ``[N, K]``; ``group`` None or at least K means no groups."""
+    N, K = shape
+    random = np.random.default_rng(seed)
+    scale = random.uniform(0.5, 2, N).astype(np.float32)
+    bias = random.standard_normal(N if biases is None else biases).astype(np.float32)
+    if op == "RF8MatMul":
+        codes = random.integers(0, 256, shape).astype(np.uint8)
+        codes[(codes >> 3 & 15 == 0) | (codes & 7 == 7)] = 0
+        return {"codes": rf8.pack_codes(codes), "scale": scale, "bias": bias, "shape": np.array(shape)}
+    group = group if group is not None and group < K else K
+    groups = -(-K // group)
+    multipliers = random.integers(0, 65, (N, groups)) if groups > 1 else np.ones((N, 1))
+    return {
+        "codes": ternary.pack_trits(random.integers(-1, 2, shape).astype(np.int8)),
+        "multiplier": ternary.pack_multipliers(multipliers.astype(np.uint8)),
+        "scale": scale,
+        "bias": bias,
+        "shape": np.array([N, K, group]),
+    }
+
+
+def dense(op: str, inputs: Mapping[str, Array]) -> Array:
+    """The weight float64 ``[N, K]`` without its scale, decoded by the NumPy reference."""
+    N, K = (int(size) for size in inputs["shape"][:2])
+    if op == "RF8MatMul":
+        return rf8.VALUES[rf8.unpack_codes(inputs["codes"], (N, K))].astype(np.float64)
+    trits = ternary.unpack_trits(inputs["codes"], (N, K)).astype(np.float64)
+    group = int(inputs["shape"][2])
+    return trits * ternary.unpack_multipliers(inputs["multiplier"], N)[:, np.arange(K) // group]
+
+
+def model(
+    op: str,
+    inputs: Mapping[str, Array],
+    *,
+    x_shape: list[int | str | None] | None = None,
+    variable: tuple[str, ...] = (),
+    function: bool = True,
+    opset: int = 17,
+    shape_of_y: bool = True,
+) -> onnx.ModelProto:
+    """One node ``NODE`` of an operator, whose weights are initializers.
+
+    Those named in ``variable`` are inputs of the graph. Without ``shape_of_y`` it is left to inference.
+    """
+    shape = x_shape if x_shape is not None else ["rows", int(inputs["shape"][1])]
+    y_shape = [*shape[:-1], len(inputs["scale"])]
+    names = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in inputs.items()}
+    graph = helper.make_graph(
+        [helper.make_node(op, ["x", *inputs], ["y"], domain=ops.DOMAIN, name=NODE)],
+        "one_operator",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
+            *(helper.make_tensor_value_info(name, names[name], inputs[name].shape) for name in variable),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, y_shape if shape_of_y else None)],
+        [numpy_helper.from_array(value, name) for name, value in inputs.items() if name not in variable],
+    )
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid(ops.DOMAIN, ops.VERSION)]
+    functions = ops.functions([op], opset) if function else []
+    return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=ops.MIN_IR_VERSION)
+
+
+@contextmanager
+def isa(name: str) -> Iterator[None]:
+    """Kernels created inside use at most this instruction set."""
+    before = os.environ.get("REGC_ISA")
+    os.environ["REGC_ISA"] = name
+    try:
+        yield
+    finally:
+        del os.environ["REGC_ISA"]
+        if before is not None:
+            os.environ["REGC_ISA"] = before
+
+
+def session(proto: onnx.ModelProto, *, library: bool = True, threads: int = 1) -> ort.InferenceSession:
+    """A session of ONNX Runtime with or without our operators."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    if library:
+        runtime_ops.register(options)
+    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def by_kernel(proto: onnx.ModelProto, x: Array, name: str, *, threads: int = 1, **feeds: Array) -> Array:
+    """y by our kernel for one instruction set."""
+    with isa(name):
+        (y,) = session(proto, threads=threads).run(None, {"x": x, **feeds})
+    return np.asarray(y)
+
+
+def by_body(proto: onnx.ModelProto, x: Array) -> Array:
+    """y by the function body in ONNX Runtime, optimized as any model is."""
+    (y,) = session(proto, library=False).run(None, {"x": x})
+    return np.asarray(y)
+
+
+def by_reference(proto: onnx.ModelProto, x: Array) -> Array:
+    """y by the function body in the reference evaluator of the onnx package."""
+    with np.errstate(all="ignore"):
+        (y,) = ReferenceEvaluator(proto).run(None, {"x": x})
+    return np.asarray(y)
+
+
+def assert_same_bits(actual: Array, expected: Array) -> None:
+    """Equal in shape and in every bit, except that any NaN equals any other."""
+    assert actual.dtype == expected.dtype == np.float32
+    assert actual.shape == expected.shape
+    same = (actual.view(np.int32) == expected.view(np.int32)) | (np.isnan(actual) & np.isnan(expected))
+    assert same.all(), f"{np.count_nonzero(~same)} of {same.size} differ, first at {np.argwhere(~same)[0]}"
+
+
+def assert_close(actual: Array, x: Array, op: str, inputs: Mapping[str, Array]) -> None:
+    """Within (K + 3) half-ulps of the sum of magnitudes: K fused multiply-adds, a product and a sum."""
+    weight, scale = dense(op, inputs), inputs["scale"].astype(np.float64)
+    wide = x.astype(np.float64)
+    exact = wide @ weight.T * scale + inputs["bias"]
+    magnitude = np.abs(wide) @ np.abs(weight).T * scale + np.abs(inputs["bias"])
+    bound = (weight.shape[1] + 3) * 2.0**-24 * magnitude
+    assert actual.shape == exact.shape
+    assert (np.abs(actual - exact) <= bound).all()

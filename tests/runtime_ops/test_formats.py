@@ -1,0 +1,74 @@
+"""Packing and unpacking in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from regc.runtime_ops.formats import rf8, ternary
+
+SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 70))
+
+
+@settings(max_examples=50, deadline=None)
+@given(trits=hnp.arrays(np.int8, SHAPES, elements=st.integers(-1, 1)))
+def test_trits_round_trip(trits: np.ndarray) -> None:
+    packed = ternary.pack_trits(trits)
+    tiles, blocks = -(-trits.shape[0] // 16), -(-trits.shape[1] // 16)
+    assert packed.shape == (tiles, blocks, 16, 4)
+    np.testing.assert_array_equal(ternary.unpack_trits(packed, trits.shape), trits)
+    padded = ternary.unpack_trits(packed, (16 * tiles, 16 * blocks))
+    assert not padded[trits.shape[0] :].any()
+    assert not padded[:, trits.shape[1] :].any()
+    total = packed.nbytes + 16 * tiles + 4 * trits.shape[0]
+    assert ternary.packed_nbytes(trits.shape, groups=1) == total
+
+
+@settings(max_examples=50, deadline=None)
+@given(multipliers=hnp.arrays(np.uint8, SHAPES, elements=st.integers(0, 64)))
+def test_multipliers_round_trip(multipliers: np.ndarray) -> None:
+    packed = ternary.pack_multipliers(multipliers)
+    np.testing.assert_array_equal(ternary.unpack_multipliers(packed, multipliers.shape[0]), multipliers)
+    assert (ternary.unpack_multipliers(packed, 16 * packed.shape[0])[multipliers.shape[0] :] == 1).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(codes=hnp.arrays(np.uint8, SHAPES))
+def test_rf8_codes_round_trip(codes: np.ndarray) -> None:
+    packed = rf8.pack_codes(codes)
+    np.testing.assert_array_equal(rf8.unpack_codes(packed, codes.shape), codes)
+    assert rf8.packed_nbytes(codes.shape) == packed.nbytes + 4 * codes.shape[0]
+
+
+def test_field_of_a_trit() -> None:
+    trits = np.zeros((20, 40), np.int8)
+    trits[18, 16 + 4 * 3 + 2] = -1
+    packed = ternary.pack_trits(trits)
+    assert packed[1, 1, 2, 2] == 0b00_01_01_01
+    packed[1, 1, 2, 2] = 0b01_01_01_01
+    assert (packed == 0b01_01_01_01).all()
+
+
+def test_place_of_an_rf8_code() -> None:
+    codes = np.zeros((20, 10), np.uint8)
+    codes[16 + 4 * 0 + 3, 4 * 1 + 2 * 1 + 1] = 77
+    assert rf8.pack_codes(codes)[1, 1, 0, 1, 3, 1] == 77
+
+
+def test_rf8_values_are_the_set_in_order() -> None:
+    positive = rf8.VALUES[8:128]
+    assert (np.diff(positive) > 0).all()
+    assert (rf8.VALUES[:8] == 0).all()
+    np.testing.assert_array_equal(rf8.VALUES[128:], -rf8.VALUES[:128])
+    significands = np.frexp(positive)[0] * 2
+    assert set(significands) == {1, 1.0625, 1.125, 1.25, 1.5, 1.75, 1.875, 1.9375}
+    assert rf8.VALUES[15 << 3] == 1
+
+
+def test_values_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="trits must be -1, 0 or 1"):
+        ternary.pack_trits(np.full((1, 1), 2, np.int8))
+    with pytest.raises(ValueError, match="at most 64"):
+        ternary.pack_multipliers(np.full((1, 1), 65, np.uint8))

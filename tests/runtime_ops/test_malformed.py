@@ -1,0 +1,137 @@
+"""Models that break a rule: an error with the node, the reason and the numbers, never a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from .packed import NODE, OPERATORS, Weights, by_kernel, model, session, weights
+
+Change = Callable[[Weights], None]
+
+
+def replace(name: str, value: object, dtype: type = np.int64) -> Change:
+    """Give an input another value."""
+    return lambda inputs: inputs.update({name: np.asarray(value, dtype)})
+
+
+def fill(name: str, value: int) -> Change:
+    """Set one element of an input."""
+    return lambda inputs: inputs[name].reshape(-1).__setitem__(-1, value)
+
+
+TERNARY: dict[str, tuple[Change, str]] = {
+    "shape rank": (replace("shape", [[20, 40, 40]]), r"shape has shape \[1, 3\], expected \[3\]"),
+    "shape length": (replace("shape", [20, 40]), r"shape has shape \[2\], expected \[3\]"),
+    "no outputs": (replace("shape", [0, 40, 40]), r"N = 0, it must be 1 to"),
+    "negative inputs": (replace("shape", [20, -40, 40]), r"K = -40, it must be 1 to"),
+    "huge": (replace("shape", [2**62, 2**62, 2**62]), r"N = 4611686018427387904, it must be"),
+    "large": (
+        replace("shape", [2**31, 2**31, 2**31]),
+        r"codes has shape .* expected \[134217728, 134217728, 16, 4\]",
+    ),
+    "group 0": (replace("shape", [20, 40, 0]), r"group = 0, it must be 1 to"),
+    "group 24": (
+        replace("shape", [20, 40, 24]),
+        r"group = 24, it must be K = 40 or a smaller multiple of 16",
+    ),
+    "group over K": (replace("shape", [20, 40, 48]), r"group = 48, it must be K = 40"),
+    "more inputs": (
+        replace("shape", [20, 49, 49]),
+        r"codes has shape \[2, 3, 16, 4\], expected \[2, 4, 16, 4\]",
+    ),
+    "more outputs": (
+        replace("shape", [33, 40, 40]),
+        r"codes has shape \[2, 3, 16, 4\], expected \[3, 3, 16, 4\]",
+    ),
+    "more groups": (
+        replace("shape", [20, 40, 16]),
+        r"multiplier has shape \[2, 1, 16\], expected \[2, 3, 16\]",
+    ),
+    "flat codes": (replace("codes", np.zeros(384), np.uint8), r"codes has shape \[384\]"),
+    "no codes": (replace("codes", np.zeros((2, 0, 16, 4)), np.uint8), r"codes has shape \[2, 0, 16, 4\]"),
+    "large multiplier": (fill("multiplier", 65), r"multiplier has the value 65, the largest allowed is 64"),
+    "short scale": (replace("scale", np.ones(19), np.float32), r"scale has shape \[19\], expected \[20\]"),
+    "long bias": (
+        replace("bias", np.ones(21), np.float32),
+        r"bias has shape \[21\], expected \[20\] or \[1\]",
+    ),
+    "scalar bias": (replace("bias", 1, np.float32), r"bias has shape \[\], expected \[20\] or \[1\]"),
+    "empty bias": (replace("bias", [], np.float32), r"bias has shape \[0\], expected \[20\] or \[1\]"),
+}
+RF8: dict[str, tuple[Change, str]] = {
+    "shape length": (replace("shape", [20, 40, 40]), r"shape has shape \[3\], expected \[2\]"),
+    "no inputs": (replace("shape", [20, 0]), r"K = 0, it must be 1 to"),
+    "more inputs": (replace("shape", [20, 41]), r"codes has shape \[2, 10, 4, 2, 4, 2\], expected \[2, 11, "),
+    "fewer outputs": (replace("shape", [16, 40]), r"codes has shape .* expected \[1, 10, 4, 2, 4, 2\]"),
+    "flat codes": (replace("codes", np.zeros(640), np.uint8), r"codes has shape \[640\]"),
+    "short scale": (replace("scale", np.ones(1), np.float32), r"scale has shape \[1\], expected \[20\]"),
+    "matrix bias": (
+        replace("bias", np.ones((20, 1)), np.float32),
+        r"bias has shape \[20, 1\], expected \[20\] or",
+    ),
+}
+CASES = [
+    pytest.param(op, change, reason, id=f"{op}: {name}")
+    for op in OPERATORS
+    for name, (change, reason) in (RF8 if op == "RF8MatMul" else TERNARY).items()
+]
+
+
+@pytest.mark.parametrize(("op", "change", "reason"), CASES)
+def test_constant_weights_are_checked_at_load(op: str, change: Change, reason: str) -> None:
+    inputs = weights(op, (20, 40))
+    change(inputs)
+    with pytest.raises(Exception, match=f"ai.regc::{op} node '{NODE}': .*{reason}"):
+        session(model(op, inputs, x_shape=["rows", 40], function=False))
+
+
+@pytest.mark.parametrize(("op", "change", "reason"), CASES)
+def test_variable_weights_are_checked_at_every_call(op: str, change: Change, reason: str) -> None:
+    inputs = weights(op, (20, 40))
+    change(inputs)
+    proto = model(op, inputs, x_shape=["rows", 40], variable=tuple(inputs), function=False)
+    with pytest.raises(Exception, match=f"ai.regc::{op} node '{NODE}': .*{reason}"):
+        by_kernel(proto, np.ones((2, 40), np.float32), "avx512", **inputs)
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+def test_activations_of_the_wrong_shape(op: str) -> None:
+    inputs = weights(op, (20, 40))
+    wide = model(op, inputs, x_shape=["rows", "inputs"], function=False)
+    with pytest.raises(
+        Exception, match=rf"node '{NODE}': x has shape \[2, 41\], its last dimension must be 40"
+    ):
+        by_kernel(wide, np.ones((2, 41), np.float32), "avx512")
+    scalar = model(op, inputs, x_shape=[], function=False)
+    with pytest.raises(Exception, match=rf"node '{NODE}': x is a scalar"):
+        by_kernel(scalar, np.array(1, np.float32), "avx512")
+
+
+@pytest.mark.parametrize("name", ["codes", "multiplier", "scale", "bias", "shape"])
+def test_wrong_types_are_refused(name: str) -> None:
+    inputs = weights("TernaryMatMul", (20, 40))
+    inputs[name] = inputs[name].astype(np.int32)
+    with pytest.raises(Exception, match=r"tensor\(int32\)"):
+        session(model("TernaryMatMul", inputs, function=False))
+
+
+def test_too_many_inputs_for_exact_sums() -> None:
+    inputs = weights("TernaryMatMul", (1, 131073))
+    with pytest.raises(Exception, match=f"node '{NODE}': shape says K = 131073, .* up to 131072"):
+        session(model("TernaryMatMul", inputs, function=False))
+    x = np.zeros((1, 131073), np.float32)
+    float_op = model("TernaryMatMulFloat", inputs, function=False)
+    np.testing.assert_array_equal(by_kernel(float_op, x, "avx512")[0], inputs["bias"])
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("rows", [1, 8])
+def test_codes_that_no_encoder_emits_are_harmless(op: str, rows: int) -> None:
+    """Field 3 of a trit, residual 7 of an RF8 code: some finite result, on every instruction set."""
+    inputs = weights(op, (20, 40))
+    inputs["codes"][:] = 0xFF
+    for name in ("generic", "avx2", "avx512"):
+        assert np.isfinite(by_kernel(model(op, inputs), np.ones((rows, 40), np.float32), name)).all()

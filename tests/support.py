@@ -1,0 +1,50 @@
+"""Small models as ONNX text with NumPy weights, and ways to run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+
+from regc import runtime_ops
+
+Array = npt.NDArray[Any]
+
+
+def model(text: str, *, opset: int = 17, ir_version: int = 8, **weights: Array) -> onnx.ModelProto:
+    """A model from the text of its graph ``name (inputs) => (outputs) { nodes }``; weights become initializers.
+
+    ``__`` in the name of a weight stands for a dot.
+    """
+    header = f'<ir_version: {ir_version}, opset_import: ["" : {opset}]>'
+    proto = onnx.parser.parse_model(text if text.lstrip().startswith("<") else header + text)
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(array, name.replace("__", ".")) for name, array in weights.items()
+    )
+    return proto
+
+
+def normal(*shape: int, seed: int = 0, dtype: Any = np.float32) -> Array:
+    """Weights from a normal distribution, scaled as a trained layer's are."""
+    values = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(shape[-1])
+    return values.astype(dtype)
+
+
+def run(proto: onnx.ModelProto | Path, feeds: dict[str, Array], *, library: bool = False) -> list[Array]:
+    """Outputs of a model in ONNX Runtime, with or without our operators."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if library:
+        runtime_ops.register(options)
+    source = str(proto) if isinstance(proto, Path) else proto.SerializeToString()
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+def op_types(proto: onnx.ModelProto) -> list[str]:
+    """The operators of the main graph, in order, with the domain where it is not the standard one."""
+    return [f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in proto.graph.node]
