@@ -1,7 +1,7 @@
 """One matrix product, written in every way that ONNX Runtime can be given: ours, and what a user could have instead.
 
-Each contender builds, for a float32 weight ``[N, K]``, the nodes and constants of ``y = x @ W.T`` and tells which matrix they stand
-for, so that a benchmark can check its answer.
+Each contender builds, for a float32 weight ``[N, K]``, the nodes and constants of ``y = x @ W.T`` and tells which
+matrix they stand for, so that a benchmark can check its answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass
 class Layer:
-    """Nodes and initializers of one product, its matrix, its bytes, and the relative error that its activations may add."""
+    """Nodes and initializers of one product, its matrix, and the relative error that its activations may add."""
 
     nodes: list[onnx.NodeProto]
     initializers: list[onnx.TensorProto]
@@ -61,7 +61,10 @@ def nbits(bits: int, block: int) -> Build:
         packed = _pack(codes, bits)
         attributes = {"K": inputs, "N": outputs, "bits": bits, "block_size": block, "accuracy_level": 4}
         node = helper.make_node("MatMulNBits", [x, f"{name}.q", f"{name}.s"], [y], domain="com.microsoft", **attributes)
-        constants = [_constant(f"{name}.q", packed), _constant(f"{name}.s", scales.astype(np.float32).reshape(-1))]
+        constants = [
+            _constant(f"{name}.q", packed),
+            _constant(f"{name}.s", scales.astype(np.float32).reshape(-1)),
+        ]
         return Layer([node], constants, matrix, 0.05)
 
     return build
@@ -125,7 +128,11 @@ def model_of(layers: list[Layer], rows: int) -> onnx.ModelProto:
     nodes = [node for layer in layers for node in layer.nodes]
     constants = [tensor for layer in layers for tensor in layer.initializers]
     graph = helper.make_graph(nodes, "layers", inputs, outputs, constants)
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid(ops.DOMAIN, 1)]
+    imports = [
+        helper.make_opsetid("", 17),
+        helper.make_opsetid("com.microsoft", 1),
+        helper.make_opsetid(ops.DOMAIN, 1),
+    ]
     functions = ops.functions({name for layer in layers for name in layer.functions}, 17)
     return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=8)
 

@@ -1,7 +1,7 @@
 """``make demo``: train a digit classifier, compress it in several ways, score and time every one, and write a report.
 
-Everything is real and made on the spot in about a minute: the model is trained here, scored on images that it has not seen, and timed
-in ONNX Runtime beside the original, one image at a time on one thread.
+Everything is real and made on the spot in about a minute: the model is trained here, scored on images that it has not
+seen, and timed in ONNX Runtime beside the original, one image at a time on one thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from regc.compiler import compile_model
 from regc.runtime_ops import make_session
 
 FOLDER = Path("demo")
-PIPELINES = ("rf8", "ternary", "ternary{group=64}", "low-rank{ratio=2}", "low-rank{ratio=2},ternary{group=64},rf8")
+PIPELINES = (
+    "rf8",
+    "ternary",
+    "ternary{group=64}",
+    "low-rank{ratio=2}",
+    "low-rank{ratio=2},ternary{group=64},rf8",
+)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The data are the 1,797 images of 8x8 pixels that scikit-learn ships (Alpaydin an
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ TRAINED_ON = 1200
 
 @dataclass(frozen=True)
 class Digits:
-    """Images float32 ``[n, 64]`` in 0..1 and labels int64 ``[n]``, cut into a part to train on and a part to score on."""
+    """Images float32 ``[n, 64]`` in 0..1 and labels int64 ``[n]``, one part to train on and one to score on."""
 
     train_x: Float32
     train_y: npt.NDArray[np.int64]
@@ -42,10 +43,8 @@ def train(digits: Digits, hidden: int, epochs: int, seed: int = 0) -> Layers:
     """Weights ``[inputs, outputs]`` and biases of a 64-hidden-hidden-10 ReLU network, by Adam with weight decay."""
     rng = np.random.default_rng(seed)
     sizes = [64, hidden, hidden, 10]
-    shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
-    layers = [
-        (rng.normal(0, (2 / n) ** 0.5, (n, m)).astype(np.float32), np.zeros(m, np.float32)) for n, m in shapes
-    ]
+    shapes = list(itertools.pairwise(sizes))
+    layers = [(rng.normal(0, (2 / n) ** 0.5, (n, m)).astype(np.float32), np.zeros(m, np.float32)) for n, m in shapes]
     optimizer = _Adam([p for layer in layers for p in layer])
     for _ in range(epochs):
         for rows in np.array_split(rng.permutation(len(digits.train_x)), len(digits.train_x) // 60):
@@ -55,13 +54,18 @@ def train(digits: Digits, hidden: int, epochs: int, seed: int = 0) -> Layers:
 
 
 def to_onnx(layers: Layers) -> onnx.ModelProto:
-    """The network as Gemm and Relu nodes; input ``image`` float32 ``[batch, 64]``, output ``logits`` ``[batch, 10]``."""
+    """The network as Gemm and Relu nodes, from ``image`` float32 ``[batch, 64]`` to ``logits`` ``[batch, 10]``."""
     nodes, initializers, name = [], [], "image"
     for index, (weight, bias) in enumerate(layers):
-        initializers += [numpy_helper.from_array(weight, f"fc{index}.weight"), numpy_helper.from_array(bias, f"fc{index}.bias")]
+        initializers += [
+            numpy_helper.from_array(weight, f"fc{index}.weight"),
+            numpy_helper.from_array(bias, f"fc{index}.bias"),
+        ]
         last = index == len(layers) - 1
         output = "logits" if last else f"fc{index}"
-        nodes.append(helper.make_node("Gemm", [name, f"fc{index}.weight", f"fc{index}.bias"], [output], name=f"fc{index}"))
+        nodes.append(
+            helper.make_node("Gemm", [name, f"fc{index}.weight", f"fc{index}.bias"], [output], name=f"fc{index}")
+        )
         if not last:
             nodes.append(helper.make_node("Relu", [output], [f"{output}.relu"], name=f"relu{index}"))
         name = f"{output}.relu"
@@ -107,7 +111,8 @@ class _Adam:
     def step(self, gradients: list[Float32]) -> None:
         self.count += 1
         for parameter, gradient, (mean, square) in zip(self.parameters, gradients, self.moments, strict=True):
-            mean += 0.1 * (gradient - mean)
-            square += 0.001 * (gradient * gradient - square)
+            np.add(mean, 0.1 * (gradient - mean), out=mean)
+            np.add(square, 0.001 * (gradient * gradient - square), out=square)
             size = np.sqrt(square / (1 - 0.999**self.count)) + 1e-8
-            parameter -= self.rate * (mean / (1 - 0.9**self.count) / size + self.decay * parameter)
+            step = mean / (1 - 0.9**self.count) / size + self.decay * parameter
+            np.subtract(parameter, self.rate * step, out=parameter)

@@ -2,8 +2,9 @@
 
     python -m benchmarks.kernels [--shapes 768x3072,4096x4096] [--rows 1,32] [--threads 1,2] [--json out.json]
 
-All contenders of a shape run in one process, in interleaved rounds, on distinct weights of at least ``--megabytes`` float32 in
-all, so that float32 weights do not fit the cache. Medians; the ratio is to float32. Every answer is checked first.
+All contenders of a shape run in one process, in interleaved rounds, on distinct weights of at least ``--megabytes``
+float32 in all, so that float32 weights do not fit the cache. Medians; the ratio is to float32. Every answer is
+checked first.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Result:
 @click.option("--megabytes", default=200, show_default=True, help="float32 weights of a contender, at least")
 @click.option("--rounds", default=9, show_default=True)
 @click.option("--json", "output", type=click.Path(path_type=Path), help="write the results here too")
-def main(shapes: str, rows: str, threads: str, megabytes: int, rounds: int, output: Path | None) -> None:
+def main(*, shapes: str, rows: str, threads: str, megabytes: int, rounds: int, output: Path | None) -> None:
     """Time every contender on every shape."""
     results: list[Result] = []
     for shape in shapes.split(","):

@@ -1,4 +1,4 @@
-"""Latency of ONNX Runtime sessions, measured side by side: interleaved rounds, medians, so that a noisy machine hits all alike."""
+"""Latency of ONNX Runtime sessions side by side: interleaved rounds and medians, so that noise hits all alike."""
 
 from __future__ import annotations
 

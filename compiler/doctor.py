@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from regc.compiler.running import FATAL, first_line
+
+from regc.compiler.verify.running import FATAL, first_line
 
 PACKAGES = ("regc", "onnx", "onnxruntime", "onnx-graphsurgeon", "numpy")
 OPSET, IR_VERSION = 17, 8
@@ -83,6 +84,7 @@ def _other_onnxruntime() -> Finding:
 
 def _library() -> Finding:
     import onnxruntime  # noqa: PLC0415
+
     from regc import runtime_ops  # noqa: PLC0415
 
     try:
@@ -122,9 +124,7 @@ def _kernel(name: str, instruction_sets: Sequence[str]) -> Finding:
         return Finding(name, f"cannot be run ({at}): {first_line(error)}", False, REBUILD)
     allowed = 0.0 if exact else FLOAT_TOLERANCE * float(np.abs(body).max())
     if not largest <= allowed:
-        return Finding(
-            name, f"kernel and body differ by {largest:.3g}, {allowed:.3g} is allowed", False, REBUILD
-        )
+        return Finding(name, f"kernel and body differ by {largest:.3g}, {allowed:.3g} is allowed", False, REBUILD)
     how = "bit for bit" if largest == 0 else f"to {largest:.1g}"
     return Finding(name, f"kernel and body agree {how} ({', '.join(instruction_sets)})", True)
 
@@ -145,6 +145,7 @@ def _bounded_by(instruction_set: str) -> Iterator[None]:
 
 def _run(name: str, operands: Operands, x: npt.NDArray[np.float32], library: bool) -> npt.NDArray[Any]:
     import onnxruntime  # noqa: PLC0415
+
     from regc import runtime_ops  # noqa: PLC0415
 
     options = onnxruntime.SessionOptions()
@@ -158,6 +159,7 @@ def _run(name: str, operands: Operands, x: npt.NDArray[np.float32], library: boo
 
 def _model(name: str, operands: Operands, with_body: bool) -> bytes:
     from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+
     from regc.runtime_ops.ops import DOMAIN, OPERATORS, VERSION  # noqa: PLC0415
 
     operator = OPERATORS[name]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regc.compiler.errors import UsageError
-from regc.compiler.feeds import feed_files, inputs_of_model, load_feeds
-from regc.compiler.files import check_destination
 from regc.compiler.model import Model, load
+from regc.compiler.model.files import check_destination
 from regc.compiler.pipeline import Progress, compile_model
 from regc.compiler.report import Report, check_report_path
 from regc.compiler.spec import parse_passes
 from regc.compiler.verify import RANDOM_FEEDS, verify_compiled
+from regc.compiler.verify.feeds import feed_files, inputs_of_model, load_feeds
 
 DONE, FAILED, UNCHANGED, MISSED = 0, 1, 3, 4
 """Exit codes; 2 is a wrong use of the command line."""

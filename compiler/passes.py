@@ -15,10 +15,11 @@ from regc.compiler.terms import Dense, Term
 class SiteInfo:
     """What a pass may know of the place of a weight without reading its values.
 
-    ``op_types`` and ``users`` are the types and the names of the nodes that read it. ``shape`` is the canonical ``(N, K)`` of the whole weight.
-    ``multiplied`` tells that our matrix-product operators can take the place of such a node; otherwise codes are decoded in front of it.
-    ``splittable`` tells that a product of two factors can be emitted as two nodes. ``kernel`` has the spatial sizes of a convolution kernel,
-    whose K inputs are channels x kernel.
+    ``op_types`` and ``users`` are the types and the names of the nodes that read it. ``shape`` is the canonical ``(N,
+    K)`` of the whole weight. ``multiplied`` tells that our matrix-product operators can take the place of such a
+    node; otherwise codes are decoded in front of it. ``splittable`` tells that a product of two factors can be
+    emitted as two nodes. ``kernel`` has the spatial sizes of a convolution kernel, whose K inputs are channels x
+    kernel.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a pass would do with a weight of some shape: the label of the new term and its bytes (None: depends on the values)."""
+    """What a pass would do with a weight of some shape: the new label and bytes (None: depends on the values)."""
 
     label: str
     nbytes: int | None
@@ -71,8 +72,9 @@ class Decision:
 class Pass(ABC):
     """A rewrite of weights. A pass is a frozen dataclass whose fields are its options.
 
-    Options are declared with :func:`option`, which carries help and unit; the text syntax, ``regc passes`` and the Python API come from them.
-    Subclasses set ``name`` and, when they need whole ``Dense`` weights that no coding pass has touched, ``structural``.
+    Options are declared with :func:`option`, which carries help and unit; the text syntax, ``regc passes`` and the
+    Python API come from them. Subclasses set ``name`` and, when they need whole ``Dense`` weights that no coding pass
+    has touched, ``structural``.
     """
 
     name: ClassVar[str]
@@ -80,10 +82,12 @@ class Pass(ABC):
     structural: ClassVar[bool] = False
 
     include: tuple[str, ...] = field(
-        default=(), metadata={"help": "only weights that match one of these selectors", "unit": "selectors, joined by |"}
+        default=(),
+        metadata={"help": "only weights that match one of these selectors", "unit": "selectors, joined by |"},
     )
     exclude: tuple[str, ...] = field(
-        default=(), metadata={"help": "no weight that matches one of these selectors", "unit": "selectors, joined by |"}
+        default=(),
+        metadata={"help": "no weight that matches one of these selectors", "unit": "selectors, joined by |"},
     )
 
     @abstractmethod
@@ -95,7 +99,7 @@ class Pass(ABC):
         """The new term of a ``Dense`` leaf. Called only when :meth:`preview` did not refuse."""
 
 
-def option(default: Any, help: str, unit: str = "") -> Any:  # noqa: A002
+def option(default: Any, help: str, unit: str = "") -> Any:
     """Declare an option of a pass: its default, what it does, and its unit or choices."""
     return field(default=default, metadata={"help": help, "unit": unit})
 

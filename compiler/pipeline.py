@@ -1,4 +1,4 @@
-"""The pass manager, which takes the weights of a model through the passes one by one, and :func:`compile_model` around it."""
+"""The pass manager, which takes weights through the passes one by one, and :func:`compile_model` around it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from regc.compiler.report import Report
 
 SMALL = 1 << 20
-"""Bytes of weights below which the bodies of our operators may outweigh what is saved, so that this is worked out first."""
+"""Bytes of weights below which the bodies of our operators may outweigh what is saved: worked out first."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Progress:
 class SiteRecord:
     """One weight of a model and what became of it.
 
-    ``before`` and ``after`` are labels of terms, equal when nothing was done; bytes count all stored copies. ``error`` is
-    ``||W - W'|| / ||W||`` of the whole weight, None when it is untouched. ``emitted`` tells by what it is computed now.
+    ``before`` and ``after`` are labels of terms, equal when nothing was done; bytes count all stored copies.
+    ``error`` is ``||W - W'|| / ||W||`` of the whole weight, None when it is untouched. ``emitted`` tells by what it
+    is computed now.
     """
 
     info: SiteInfo
@@ -73,7 +74,8 @@ class SiteRecord:
 class PassManager:
     """Runs passes over the weights of a model, in order.
 
-    ``include`` and ``exclude`` are selectors (see :mod:`regc.compiler.select`) for all passes. ``callback`` hears of progress.
+    ``include`` and ``exclude`` are selectors (see :mod:`regc.compiler.select`) for all passes. ``callback`` hears of
+    progress.
 
     Raises:
         UsageError: no pass, or a structural pass (such as low-rank) after one that leaves only codes.
@@ -100,8 +102,8 @@ class PassManager:
                 partial = earlier.include or earlier.exclude
                 if later.structural and not earlier.structural and not partial:
                     raise UsageError(
-                        f"{later.name} cannot follow {earlier.name}: it needs whole float weights and {earlier.name} leaves codes; "
-                        f"put {later.name} first, or give {earlier.name} an include or exclude"
+                        f"{later.name} cannot follow {earlier.name}: it needs float weights and {earlier.name} leaves "
+                        f"codes; put {later.name} first, or give {earlier.name} an include or exclude"
                     )
 
     def rewrite(self, weight: Dense, site: SiteInfo) -> tuple[Term, list[Decision]]:
@@ -221,13 +223,21 @@ def _apply(pass_: Pass, leaf: Leaf, path: str, site: SiteInfo, decisions: list[D
 def _paying(results: list[_Result], opset: int) -> list[_Result]:
     """The results, all turned into refusals when the bodies of the operators would outweigh what is saved."""
     terms = [result.term for result in results if result.term is not None]
-    names = {_operator(leaf, r.site.info, opset) for r in results if r.term for leaf in r.term.leaves() if isinstance(leaf, Coded)}
+    names = {
+        _operator(leaf, r.site.info, opset)
+        for r in results
+        if r.term
+        for leaf in r.term.leaves()
+        if isinstance(leaf, Coded)
+    }
     bodies = sum(body.ByteSize() for body in ops.functions(names, opset))
     saved = sum(result.site.nbytes - result.term.nbytes for result in results if result.term is not None)
     if not terms or saved > bodies:
         return results
     reason = f"all weights together would save {saved:,} bytes, less than the {bodies:,} of the operators' definition"
-    return [_Result(r.site, None, [Decision(r.site.info.name, "", "", "", None, reason)]) if r.term else r for r in results]
+    return [
+        _Result(r.site, None, [Decision(r.site.info.name, "", "", "", None, reason)]) if r.term else r for r in results
+    ]
 
 
 def _operator(leaf: Coded, site: SiteInfo, opset: int) -> str:
@@ -297,5 +307,9 @@ def _open(model: Any) -> Model:
 def _metadata(model: Model, pipeline: str) -> dict[str, str]:
     import importlib.metadata  # noqa: PLC0415
 
-    values = {"regc.version": importlib.metadata.version("regc"), "regc.passes": pipeline, "regc.source_sha256": model.digest()}
+    values = {
+        "regc.version": importlib.metadata.version("regc"),
+        "regc.passes": pipeline,
+        "regc.source_sha256": model.digest(),
+    }
     return {key: value for key, value in values.items() if value}

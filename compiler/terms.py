@@ -1,8 +1,8 @@
 """Weights as terms: a small algebra of matrices, each of which knows what it stands for and what it costs.
 
-A weight has the canonical shape ``[N, K]``: N outputs, K inputs, ``y[..., N] = x[..., K] @ W.T``. Passes map terms to terms,
-:mod:`regc.compiler.lower` turns them into nodes. Leaves are :class:`Dense` and the coded terms that passes bring along;
-:class:`Product` and :class:`Sum` nest.
+A weight has the canonical shape ``[N, K]``: N outputs, K inputs, ``y[..., N] = x[..., K] @ W.T``. Passes map terms to
+terms, :mod:`regc.compiler.lower` turns them into nodes. Leaves are :class:`Dense` and the coded terms that passes
+bring along; :class:`Product` and :class:`Sum` nest.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Term(ABC):
         return self.shape[0] * self.shape[1]
 
     def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:
-        """The term with every leaf replaced by ``function(leaf, path)``; ``path`` names the leaf, as in ``A`` or ``B.A``."""
+        """The term with every leaf replaced by ``function(leaf, path)``; paths are like ``A`` or ``B.A``."""
         raise NotImplementedError(type(self).__name__)
 
     def leaves(self) -> Iterator[Leaf]:
@@ -97,7 +97,8 @@ class Dense(Leaf):
 class Coded(Leaf):
     """A leaf held as low-bit codes, which one of our operators multiplies and another decodes.
 
-    ``matmul`` and ``decoder`` name those operators in :data:`regc.runtime_ops.ops.OPERATORS`; ``operands`` holds their constant inputs by name.
+    ``matmul`` and ``decoder`` name those operators in :data:`regc.runtime_ops.ops.OPERATORS`; ``operands`` holds
+    their constant inputs by name.
     """
 
     @property

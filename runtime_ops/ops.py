@@ -1,17 +1,19 @@
 """The operators of domain ``ai.regc``, version 1: names, inputs, documentation and bodies in standard ONNX operators.
 
-The body *is* the definition of an operator. Written into a model as a model-local function of the same domain and name, it
-lets any ONNX Runtime run the model without our library (the decoding is folded at load); with the library registered the
-node stays and our kernel runs. A body is legal at the model's own opset, from ``since_opset`` up.
+The body *is* the definition of an operator. Written into a model as a model-local function of the same domain and
+name, it lets any ONNX Runtime run the model without our library (the decoding is folded at load); with the library
+registered the node stays and our kernel runs. A body is legal at the model's own opset, from ``since_opset`` up.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
 from regc.runtime_ops.formats import rf8, ternary
 
 DOMAIN = "ai.regc"
@@ -29,7 +31,7 @@ class Body:
         self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
 
-    def op(self, op_type: str, *inputs: str, output: str = "", **attributes: object) -> str:
+    def op(self, op_type: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Append a node and return the name of its output."""
         output = output or f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, inputs, [output], **attributes))

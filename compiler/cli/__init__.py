@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+
 from regc.compiler.cli.compiling import compile_command
 from regc.compiler.cli.looking import doctor_command, inspect_command, passes_command, verify_command
 from regc.compiler.errors import RegcError
@@ -33,9 +34,7 @@ class _Commands(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-@click.group(
-    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="regc", message="regc %(version)s")
 def main() -> None:
     """Compress ONNX models: low rank, ternary and RF8 weights, for any ONNX Runtime.

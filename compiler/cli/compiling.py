@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from regc.compiler.cli.terminal import ProgressBar, console
 
 FILE = click.Path(path_type=Path)
@@ -27,9 +28,7 @@ Exit codes:
 
 @click.command("compile", help=_HELP)
 @click.argument("model", type=FILE)
-@click.option(
-    "-o", "--output", type=FILE, help="File to write.  [default: MODEL with .regc.onnx in place of .onnx]"
-)
+@click.option("-o", "--output", type=FILE, help="File to write.  [default: MODEL with .regc.onnx in place of .onnx]")
 @click.option(
     "--passes",
     required=True,
@@ -50,9 +49,7 @@ Exit codes:
     metavar="FOLDER",
     help="Inputs to verify on: .npz files, one feed each.  [default: random inputs]",
 )
-@click.option(
-    "--verify/--no-verify", default=True, help="Whether to run both models at the end.", show_default=True
-)
+@click.option("--verify/--no-verify", default=True, help="Whether to run both models at the end.", show_default=True)
 @click.option(
     "--max-error",
     type=click.FloatRange(min=0),
@@ -77,9 +74,7 @@ Exit codes:
     default=None,
     help="Where weights go.  [default: as in MODEL; external above 1.5 GiB]",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -87,9 +82,7 @@ Exit codes:
 )
 @click.option("--full", is_flag=True, help="One row for each weight, and all names.")
 @click.pass_context
-def compile_command(
-    ctx: click.Context, /, model: Path, output: Path | None, full: bool, **options: Any
-) -> None:
+def compile_command(ctx: click.Context, /, model: Path, output: Path | None, full: bool, **options: Any) -> None:
     """Compress the weights of MODEL and write the result."""
     from regc.compiler.job import Job, run_job  # noqa: PLC0415 - slow to import
     from regc.compiler.report.table import show_report  # noqa: PLC0415
@@ -99,11 +92,7 @@ def compile_command(
         try:
             outcome = run_job(job, bar)
         except KeyboardInterrupt:
-            written = (
-                f"{job.output} is written, but not verified"
-                if bar.stage == "verify"
-                else "nothing was written"
-            )
+            written = f"{job.output} is written, but not verified" if bar.stage == "verify" else "nothing was written"
             raise KeyboardInterrupt(written) from None
     show_report(outcome.report, console(), full)
     if outcome.words:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from regc.compiler.cli.terminal import ProgressBar, console
 
 FILE = click.Path(path_type=Path)
@@ -15,12 +16,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead 
 
 @click.command("inspect", short_help="List weights, and what each pass would do with them.")
 @click.argument("model", type=FILE)
-@click.option(
-    "--passes", metavar="TEXT", help="Ask these passes.  [default: all, with their default options]"
-)
-@click.option(
-    "--full", is_flag=True, help="One row for each weight, with the names of all nodes that read it."
-)
+@click.option("--passes", metavar="TEXT", help="Ask these passes.  [default: all, with their default options]")
+@click.option("--full", is_flag=True, help="One row for each weight, with the names of all nodes that read it.")
 @JSON
 def inspect_command(model: Path, passes: str | None, full: bool, as_json: bool) -> None:
     """List the weights of MODEL, and what each pass would do with them.
@@ -72,9 +69,7 @@ def passes_command(name: str | None) -> None:
     help="Repeatable, in order.",
 )
 @click.option("--count", type=click.IntRange(min=1), default=4, show_default=True, help="Random feeds.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of ONNX Runtime.  [default: its own choice]")
 @click.option(
     "--max-error",

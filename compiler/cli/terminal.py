@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regc.compiler.pipeline import Progress
     from rich.console import Console
+
+    from regc.compiler.pipeline import Progress
 
 PIPED_WIDTH = 110
 """Columns of what is written to a file or a pipe, unless COLUMNS says otherwise."""

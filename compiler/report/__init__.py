@@ -92,8 +92,9 @@ class Report:
         return page(self)
 
     def __str__(self) -> str:
-        from regc.compiler.report.table import show_report  # noqa: PLC0415
         from rich.console import Console  # noqa: PLC0415 - not needed to compile, and slow to import
+
+        from regc.compiler.report.table import show_report  # noqa: PLC0415
 
         text = io.StringIO()
         show_report(self, Console(file=text, width=WIDTH, color_system=None, force_terminal=False))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from rich.console import Console
+from rich.text import Text
+
 from regc.compiler.passes import Pass, options_of
 from regc.compiler.report.table import columns
 from regc.compiler.spec import format_value, hints, type_name
-from rich.console import Console
-from rich.text import Text
 
 
 def show_passes(passes: Mapping[str, type[Pass]], console: Console) -> None:

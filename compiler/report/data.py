@@ -30,9 +30,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "weight_bytes": {"before": before, "after": after},
         "weights_changed": len(report.changed),
         "weights": [_record(record) for record in report.records],
-        "refusals": {
-            reason: [record.info.name for record in group] for reason, group in refused(report.records)
-        },
+        "refusals": {reason: [record.info.name for record in group] for reason, group in refused(report.records)},
         "by_pass": {
             p.name: {"changed": p.changed, "refused": {reason: list(names) for reason, names in p.refused}}
             for p in by_pass(report.records, report.pipeline)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from regc.compiler.report.table import Facts
 from rich.console import Console
 from rich.text import Text
+
+from regc.compiler.report.table import Facts
 
 if TYPE_CHECKING:
     from regc.compiler.doctor import Finding

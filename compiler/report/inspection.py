@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.text import Text
+
 from regc.compiler.passes import Pass, Preview, Refusal
 from regc.compiler.report import text
 from regc.compiler.report.summary import grouped
 from regc.compiler.report.table import Facts, columns
 from regc.compiler.select import Selection
 from regc.compiler.sites import Site, find_sites
-from rich.console import Console
-from rich.text import Text
 
 if TYPE_CHECKING:
     from regc.compiler.model import Model
@@ -70,9 +71,7 @@ def inspection_data(inspection: Inspection) -> dict[str, Any]:
                 "type": str(site.info.dtype),
                 "bytes": site.nbytes,
                 "multiplied": site.info.multiplied,
-                "passes": {
-                    p.name: _plain(answer) for p, answer in zip(inspection.passes, answers, strict=True)
-                },
+                "passes": {p.name: _plain(answer) for p, answer in zip(inspection.passes, answers, strict=True)},
             }
             for site, answers in zip(inspection.sites, inspection.answers, strict=True)
         ],
@@ -120,13 +119,9 @@ def show_inspection(inspection: Inspection, console: Console, full: bool = False
     _show_totals(inspection, console)
 
 
-def _show_rows(
-    rows: list[tuple[Site, list[str]]], passes: Sequence[Pass], console: Console, full: bool
-) -> None:
+def _show_rows(rows: list[tuple[Site, list[str]]], passes: Sequence[Pass], console: Console, full: bool) -> None:
     one_each = full or len(rows) <= MANY
-    groups = grouped(
-        rows, lambda row: id(row[0]) if one_each else (_kind(row[0]), row[0].info.shape, *row[1])
-    )
+    groups = grouped(rows, lambda row: id(row[0]) if one_each else (_kind(row[0]), row[0].info.shape, *row[1]))
     cells = [
         [_kind(site), text.shape(site.info.shape), text.size(sum(row[0].nbytes for row in group)), *answers]
         for group in groups.values()

@@ -74,9 +74,7 @@ def _cards(report: Report) -> str:
     before, after = report.weights
     cards = [(f"{len(report.changed)} of {len(report.records)}", "weights changed")]
     if report.changed:
-        cards.append(
-            (text.ratio(before, after), f"smaller weights: {text.size(before)} &rarr; {text.size(after)}")
-        )
+        cards.append((text.ratio(before, after), f"smaller weights: {text.size(before)} &rarr; {text.size(after)}"))
     if report.nbytes_before and report.nbytes_after:
         sizes = f"{text.size(report.nbytes_before)} &rarr; {text.size(report.nbytes_after)}"
         cards.append((text.ratio(report.nbytes_before, report.nbytes_after), f"smaller file: {sizes}"))
@@ -99,13 +97,9 @@ def _weights(report: Report) -> str:
 
 
 def _row(record: SiteRecord, largest: int) -> Sequence[str]:
-    tied = (
-        f' <span class="soft">tied with {escape(", ".join(record.aliases))}</span>' if record.aliases else ""
-    )
+    tied = f' <span class="soft">tied with {escape(", ".join(record.aliases))}</span>' if record.aliases else ""
     after = f" &rarr; {text.size(record.nbytes_after)}" if record.changed else ""
-    term = (
-        f"{escape(record.before)} &rarr; {escape(record.after)}" if record.changed else escape(record.before)
-    )
+    term = f"{escape(record.before)} &rarr; {escape(record.after)}" if record.changed else escape(record.before)
     bars = _bar("was", record.nbytes_before, largest) + (
         _bar("now", record.nbytes_after, largest) if record.changed else ""
     )
@@ -137,9 +131,7 @@ def _refusals(report: Report) -> str:
     items = []
     for reason, group in refused(report.records):
         names = ", ".join(f"<code>{escape(record.info.name)}</code>" for record in group)
-        what = (
-            f"{text.count(len(group), 'weight')}, {text.size(sum(record.nbytes_before for record in group))}"
-        )
+        what = f"{text.count(len(group), 'weight')}, {text.size(sum(record.nbytes_before for record in group))}"
         items.append(f"<li><details><summary>{what}: {escape(reason)}</summary>{names}</details></li>")
     return f"<h2>Left as they came</h2>\n<ul>{''.join(items)}</ul>" if items else ""
 
@@ -161,8 +153,7 @@ def _verification(check: Verification) -> str:
         ("without it", check.without_library),
     )
     rows = [
-        (way, escape(words) if words == "ok" else f'<span class="bad">{escape(words)}</span>')
-        for way, words in ways
+        (way, escape(words) if words == "ok" else f'<span class="bad">{escape(words)}</span>') for way, words in ways
     ]
     if check.library_difference is not None:
         rows.append(("largest difference between the two ways", text.number(check.library_difference)))
@@ -189,11 +180,7 @@ def _verification(check: Verification) -> str:
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
     def cells(tag: str, row: Sequence[str]) -> str:
         marks = (' class="n"' if index in numeric else "" for index in range(len(row)))
-        return (
-            "<tr>"
-            + "".join(f"<{tag}{mark}>{cell}</{tag}>" for mark, cell in zip(marks, row, strict=True))
-            + "</tr>"
-        )
+        return "<tr>" + "".join(f"<{tag}{mark}>{cell}</{tag}>" for mark, cell in zip(marks, row, strict=True)) + "</tr>"
 
     head = cells("th", headings) if headings else ""
     facts = "" if headings else ' class="facts"'

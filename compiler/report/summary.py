@@ -29,8 +29,7 @@ def why(record: SiteRecord) -> str:
         return ""
     reasons = grouped(record.decisions, lambda decision: decision.reason or "")
     passes = {
-        reason: ", ".join(dict.fromkeys(d.pass_name for d in own if d.pass_name))
-        for reason, own in reasons.items()
+        reason: ", ".join(dict.fromkeys(d.pass_name for d in own if d.pass_name)) for reason, own in reasons.items()
     }
     return "; ".join(f"{names}: {reason}" if names else reason for reason, names in passes.items())
 

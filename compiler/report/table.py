@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from regc.compiler.report import text
-from regc.compiler.report.summary import alike, by_pass, emissions, refused
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from regc.compiler.report import text
+from regc.compiler.report.summary import alike, by_pass, emissions, refused
 
 if TYPE_CHECKING:
     from regc.compiler.pipeline import SiteRecord
@@ -150,9 +151,7 @@ def _add_passes(report: Report, facts: Facts) -> None:
         if summary.refused:
             reason, names = summary.refused[0]
             more = len(summary.refused) - 1
-            words += f"; refused {len(names)}: {reason}" + (
-                f", and {text.count(more, 'other reason')}" if more else ""
-            )
+            words += f"; refused {len(names)}: {reason}" + (f", and {text.count(more, 'other reason')}" if more else "")
         facts.add(summary.name, words)
 
 
@@ -179,9 +178,7 @@ def _after(before: int, after: int | None) -> str:
     if after is None:
         return ""
     return (
-        f" -> {text.size(after)} ({text.ratio(before, after)} smaller)"
-        if after < before
-        else f" -> {text.size(after)}"
+        f" -> {text.size(after)} ({text.ratio(before, after)} smaller)" if after < before else f" -> {text.size(after)}"
     )
 
 
@@ -203,11 +200,7 @@ def add_checks(check: Verification, facts: Facts) -> None:
 def _closeness(difference: float | None) -> str:
     if difference is None:
         return ""
-    return (
-        ", with the same outputs"
-        if difference == 0
-        else f", outputs differ by at most {text.number(difference)}"
-    )
+    return ", with the same outputs" if difference == 0 else f", outputs differ by at most {text.number(difference)}"
 
 
 def _style(status: str) -> str:

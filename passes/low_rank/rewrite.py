@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
 from regc.compiler.terms import Dense, Float32, Product

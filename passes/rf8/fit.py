@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from regc.passes import row_slices
 from regc.runtime_ops.formats import rf8
 
@@ -86,7 +87,9 @@ def octave_scales(weight: Float32, thresholds: tuple[int, ...], *, per_row: bool
     peak = np.maximum(weight.max(axis=1), -weight.min(axis=1))
     if not np.isfinite(peak).all():
         raise ValueError("the weight has NaN or infinity")
-    return np.ldexp(np.ones_like(peak), octaves(peak if per_row else np.full_like(peak, peak.max()), thresholds))
+    return np.ldexp(
+        np.ones_like(peak), octaves(peak if per_row else np.full_like(peak, peak.max()), thresholds)
+    )
 
 
 def fitted_scales(weight: Float32) -> Float32:

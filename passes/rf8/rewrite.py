@@ -58,7 +58,9 @@ class RF8(Pass):
         thresholds = fit.AUTHORS if self.rounding == "authors" else fit.NEAREST
         kind = self.scale or ("row" if self.rounding == "authors" else "fitted")
         if kind != "fitted":
-            return fit.encode(values, fit.octave_scales(values, thresholds, per_row=kind == "row"), thresholds)
+            return fit.encode(
+                values, fit.octave_scales(values, thresholds, per_row=kind == "row"), thresholds
+            )
         if self.rounding == "shaped" and site.kernel and values.shape[1] == site.shape[1]:
             return shaped.encode(values, site.kernel)
         return fit.encode(values, fit.fitted_scales(values), thresholds)

@@ -39,7 +39,9 @@ def encode(weight: Float32, kernel: tuple[int, ...]) -> Encoded:
     gram = signal_gram(kernel)
     octave = octave_scales(weight, NEAREST)
     parts = [_best(weight[rows], octave[rows], gram) for rows in row_slices(weight.shape, rf8.TILE, _CHUNK)]
-    return Encoded(np.concatenate([rf8.pack_codes(codes) for codes, _ in parts]), np.concatenate([s for _, s in parts]))
+    return Encoded(
+        np.concatenate([rf8.pack_codes(codes) for codes, _ in parts]), np.concatenate([s for _, s in parts])
+    )
 
 
 def signal_gram(kernel: tuple[int, ...]) -> Float64:

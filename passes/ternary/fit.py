@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
 from regc.passes import row_slices
 from regc.runtime_ops.formats import ternary
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from regc.compiler.terms import Coded
 from regc.runtime_ops.formats import ternary
 

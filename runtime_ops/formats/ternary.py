@@ -1,9 +1,10 @@
 """Two-bit ternary weights: ``W[n, k] = scale[n] * multiplier[n, k // group] * trit[n, k]``.
 
-Outputs are stored in tiles of 16 and inputs in blocks of 16, so that 64 bytes hold 16 outputs x 16 inputs.
-Byte ``(tile, block, row, j)`` holds four two-bit fields; field ``p`` is ``trit + 1`` of output ``16 * tile + row``
-and input ``16 * block + 4 * p + j``. One ``AND`` with ``3 << 2 * p`` therefore selects, for 16 outputs at once, the four
-inputs that one ``vpdpbusd`` (or ``sdot``) multiplies, and the factor ``4 ** p`` is shifted out once at the end of a group.
+Outputs are stored in tiles of 16 and inputs in blocks of 16, so that 64 bytes hold 16 outputs x 16 inputs. Byte
+``(tile, block, row, j)`` holds four two-bit fields; field ``p`` is ``trit + 1`` of output ``16 * tile + row`` and
+input ``16 * block + 4 * p + j``. One ``AND`` with ``3 << 2 * p`` therefore selects, for 16 outputs at once, the four
+inputs that one ``vpdpbusd`` (or ``sdot``) multiplies, and the factor ``4 ** p`` is shifted out once at the end of a
+group.
 
 A group of inputs has an integer multiplier of at most 64 relative to its row's scale. With it the matrix product with
 int8 activations stays an integer one: ``|multiplier * trit| <= 64`` cannot saturate the 16-bit pair sums of AVX2,

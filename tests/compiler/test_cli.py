@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+
 from regc.compiler import job, pipeline
 from regc.compiler.cli import main
 from support import model, normal, run
@@ -45,9 +46,7 @@ def one_line_error(outcome: Result, code: int) -> str:
 
 
 def test_compile_writes_verifies_and_reports(path: Path) -> None:
-    outcome = compiled(
-        path, "--passes", "rf8", "--report", path.parent / "r.json", "--report", path.parent / "r.html"
-    )
+    outcome = compiled(path, "--passes", "rf8", "--report", path.parent / "r.json", "--report", path.parent / "r.html")
     assert outcome.exit_code == 0, outcome.output
     assert outcome.stderr == ""
     assert "first" in outcome.stdout
@@ -114,9 +113,7 @@ def test_feeds_are_taken_from_a_folder(path: Path) -> None:
     assert "measured on 1 feed from" in outcome.stdout
 
 
-def test_feeds_that_do_not_fit_are_refused_before_the_work(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_feeds_that_do_not_fit_are_refused_before_the_work(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "compile_model", lambda *a, **k: pytest.fail("the passes ran"))
     np.savez(path.parent / "a.npz", x=normal(5, 255))
     outcome = compiled(path, "--passes", "rf8", "--calibration", path.parent)
@@ -149,9 +146,7 @@ def test_selectors_reach_the_passes(path: Path) -> None:
         (("--passes", "rf8", "--no-verify", "--min-sqnr", "3"), 2, "leave out --no-verify"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(
-    path: Path, arguments: tuple[str, ...], code: int, words: str
-) -> None:
+def test_errors_are_one_line_and_leave_nothing(path: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
     assert words in one_line_error(compiled(path, *arguments), code)
     assert sorted(file.name for file in path.parent.iterdir()) == ["m.onnx"]
 
@@ -244,6 +239,4 @@ def test_help_is_quick_to_import_and_complete() -> None:
 
 @pytest.mark.parametrize("command", ["compile", "inspect", "passes", "verify", "doctor"])
 def test_every_option_has_help(command: str) -> None:
-    assert [
-        p.name for p in main.commands[command].params if p.param_type_name == "option" and not p.help
-    ] == []
+    assert [p.name for p in main.commands[command].params if p.param_type_name == "option" and not p.help] == []

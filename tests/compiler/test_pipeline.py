@@ -5,7 +5,6 @@ from typing import ClassVar
 import numpy as np
 import onnx
 import pytest
-from support import model, normal, op_types, run
 
 from regc.compiler import (
     Dense,
@@ -24,6 +23,7 @@ from regc.compiler import (
 )
 from regc.compiler.model import from_proto
 from regc.passes import RF8, LowRank, Ternary
+from support import model, normal, op_types, run
 
 TWO_LAYERS = """g (float[n,256] x) => (float[n,256] y) {
     h = MatMul(x, first)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from rich.console import Console
+
 from regc.compiler import Decision, RegcError, SiteInfo, UsageError, compile_model, load
 from regc.compiler.pipeline import SiteRecord
 from regc.compiler.report import Report, check_report_path, text
@@ -18,15 +20,12 @@ from regc.compiler.report.summary import by_pass, refused, why
 from regc.compiler.report.table import show_report
 from regc.compiler.verify import OutputError, Verification
 from regc.passes import RF8, LowRank, Ternary
-from rich.console import Console
 from support import model, normal
 
 SMALL = "2x64: too small to gain"
 
 
-def record(
-    name: str, *decisions: Decision, shape: tuple[int, int] = (384, 1536), **changes: Any
-) -> SiteRecord:
+def record(name: str, *decisions: Decision, shape: tuple[int, int] = (384, 1536), **changes: Any) -> SiteRecord:
     info = SiteInfo(name, ("MatMul",), (f"/{name}/MatMul",), shape, np.dtype(np.float32), True, True)
     values = SiteRecord(info, "float32", "float32", info.nbytes, info.nbytes, None, "", decisions)
     return dataclasses.replace(values, **changes)
@@ -47,9 +46,7 @@ CHECK = Verification(
     inputs="4 random feeds, seed 0",
     outputs=(
         OutputError("logits", 80, 80, 0.5, 0.125, 21.43, 0.99641),
-        OutputError(
-            "boxes", 0, 0, math.nan, math.nan, math.nan, math.nan, "shape [5, 4] became [6, 4]: not compared"
-        ),
+        OutputError("boxes", 0, 0, math.nan, math.nan, math.nan, math.nan, "shape [5, 4] became [6, 4]: not compared"),
     ),
     problems=(),
     with_library="ok",
@@ -59,9 +56,7 @@ CHECK = Verification(
 
 
 def report(*records: SiteRecord, **changes: Any) -> Report:
-    whole = Report(
-        "model.onnx", "low-rank,ternary{group=64}", records, 1.5, 56_500_000, 6_700_000, "small.onnx"
-    )
+    whole = Report("model.onnx", "low-rank,ternary{group=64}", records, 1.5, 56_500_000, 6_700_000, "small.onnx")
     return dataclasses.replace(whole, **changes)
 
 
@@ -80,9 +75,7 @@ def words(printed: str) -> str:
 
 
 def test_a_changed_weight_has_a_row_with_terms_bytes_and_error() -> None:
-    row = next(
-        line for line in shown(report(changed("fc.weight"))).splitlines() if line.startswith("fc.weight")
-    )
+    row = next(line for line in shown(report(changed("fc.weight"))).splitlines() if line.startswith("fc.weight"))
     assert row.split() == ["fc.weight", "384x1536", "ternary/64", "2.36", "MB", "->", "1.00", "kB", "0.25"]
 
 
@@ -93,9 +86,7 @@ def test_the_old_term_is_in_the_rows_when_the_weights_differ_in_it() -> None:
 
 
 def test_refusals_are_grouped_by_reason_with_names_and_bytes() -> None:
-    printed = words(
-        shown(report(*(left(f"w{index}") for index in range(9)), left("odd", "tied with lm_head")))
-    )
+    printed = words(shown(report(*(left(f"w{index}") for index in range(9)), left("odd", "tied with lm_head"))))
     assert f"9 weights, 4.61 kB: low-rank, ternary: {SMALL} w0, w1, w2 and 6 more" in printed
     assert "1 weight, 512 B: low-rank, ternary: tied with lm_head odd" in printed
 
@@ -322,9 +313,7 @@ def test_the_report_of_a_result_is_its_table(tmp_path: Path) -> None:
 
 
 def test_inspection_asks_every_pass_about_every_weight(tmp_path: Path) -> None:
-    inspection = inspect_model(
-        load(two(tmp_path / "m.onnx")), [LowRank(ratio=2), Ternary(exclude=("big*",)), RF8()]
-    )
+    inspection = inspect_model(load(two(tmp_path / "m.onnx")), [LowRank(ratio=2), Ternary(exclude=("big*",)), RF8()])
     data = inspection_data(inspection)
     big, small = data["weights"]
     assert (big["name"], big["users"], big["shape"], big["bytes"]) == (

@@ -10,7 +10,12 @@ def site(name: str, op: str = "MatMul", shape: tuple[int, int] = (100, 50), user
     return SiteInfo(name, (op,), (user or f"{name}/node",), shape, np.dtype(np.float32), True, True)
 
 
-SITES = [site("encoder.0.mlp.weight"), site("encoder.0.attn.weight"), site("head", "Gemm", (10, 10)), site("conv1", "Conv")]
+SITES = [
+    site("encoder.0.mlp.weight"),
+    site("encoder.0.attn.weight"),
+    site("head", "Gemm", (10, 10)),
+    site("conv1", "Conv"),
+]
 
 
 def chosen(*include: str, exclude: tuple[str, ...] = ()) -> list[str]:
@@ -40,7 +45,8 @@ def test_exclude_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("selector", "hint"), [("op:Gem", "op:Gemm"), ("encoder.0.mpl.weight", "encoder.0.mlp.weight"), ("heat", "head")]
+    ("selector", "hint"),
+    [("op:Gem", "op:Gemm"), ("encoder.0.mpl.weight", "encoder.0.mlp.weight"), ("heat", "head")],
 )
 def test_no_match_is_an_error_that_names_the_nearest(selector: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f'matches no weight; did you mean "{hint}"'):

@@ -6,14 +6,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from regc.compiler import verify
-from regc.compiler.difference import Tally
+
 from regc.compiler.errors import RegcError, UsageError
-from regc.compiler.feeds import Input, inputs_of_model, load_feeds
-from regc.compiler.guess import index_bounds, random_feeds
 from regc.compiler.model import load
-from regc.compiler.running import Runner, library_status
 from regc.compiler.verify import OutputError, Verification, compare, verify_compiled
+from regc.compiler.verify import verification as verify
+from regc.compiler.verify.difference import Tally
+from regc.compiler.verify.feeds import Input, inputs_of_model, load_feeds
+from regc.compiler.verify.guess import index_bounds, random_feeds
+from regc.compiler.verify.running import Runner, library_status
 from support import model, normal
 
 DENSE = "g (float[n,8] x) => (float[n,4] y) { y = MatMul(x, w) }"
@@ -206,9 +207,7 @@ def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
         ({"x": np.zeros(8, np.float32)}, r"x is float32 \[8\]; the model takes"),
     ],
 )
-def test_a_feed_that_does_not_fit_names_file_and_model(
-    tmp_path: Path, arrays: dict[str, Any], words: str
-) -> None:
+def test_a_feed_that_does_not_fit_names_file_and_model(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
     np.savez(tmp_path / "one.npz", **arrays)
     with pytest.raises(UsageError, match=rf"one\.npz: {words}"):
         list(load_feeds(tmp_path, [X]))
@@ -352,9 +351,7 @@ def test_a_model_too_big_for_the_memory_is_not_run(tmp_path: Path, monkeypatch: 
     assert check.broken == ""
 
 
-def test_without_the_library_the_rest_is_still_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_library_the_rest_is_still_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGC_OPS_LIBRARY", str(tmp_path / "none.so"))
     assert library_status().startswith("not checked: the operator library cannot be used")
     path = dense(tmp_path / "a.onnx")

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
 from regc.compiler.passes import SiteInfo
 from regc.compiler.terms import Coded
 from regc.runtime_ops import ops

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Preview, Refusal, SiteInfo
 from regc.compiler.terms import Dense, Product, relative_error

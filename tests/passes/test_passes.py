@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 import regc.passes
 from regc.compiler.passes import Pass, options_of
 from regc.passes import no_gain, row_slices

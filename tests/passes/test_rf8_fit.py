@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+
 from regc.compiler.terms import relative_error
 from regc.passes.rf8 import fit
 from regc.passes.rf8.term import RF8Term

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Preview, Refusal, SiteInfo
 from regc.compiler.terms import Dense, relative_error

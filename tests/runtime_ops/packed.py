@@ -13,6 +13,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
 from regc import runtime_ops
 from regc.runtime_ops import ops
 from regc.runtime_ops.formats import rf8, ternary

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from regc.runtime_ops.formats import rf8, ternary
 
 SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 70))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
+
 from regc import runtime_ops
 from regc.runtime_ops import ops
 

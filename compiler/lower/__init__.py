@@ -1,0 +1,5 @@
+"""Terms to nodes."""
+
+from regc.compiler.lower.lowering import Lowering
+
+__all__ = ["Lowering"]

@@ -1,0 +1,146 @@
+"""Writing nodes into a graph: fresh names, shared constants, and the operators that terms need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx.helper
+import onnx_graphsurgeon as gs
+
+from regc.compiler.model import Model
+from regc.compiler.sites.layout import Move, Transpose
+from regc.compiler.terms import Coded, Dense, Product, Sum, Term
+from regc.runtime_ops.ops import DOMAIN, OPERATORS
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+class Operands:
+    """The constants of emitted terms, each stored once however many nodes read it, and the operators used."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.operators: set[str] = set()
+        self._by_leaf: dict[tuple[int, str], gs.Constant] = {}
+        self._small: dict[bytes, gs.Constant] = {}
+        self._leaves: list[Term] = []
+
+    def of(self, leaf: Coded, name: str) -> dict[str, gs.Constant]:
+        """The packed operands of a coded leaf as constants, by input name; ``name`` is the weight's."""
+        self._leaves.append(leaf)
+        return {key: self._once(leaf, key, name, values) for key, values in leaf.operands().items()}
+
+    def dense(self, leaf: Dense, key: str, name: str, values: npt.NDArray[Any]) -> gs.Constant:
+        """A moved copy ``key`` of the values of a dense leaf."""
+        self._leaves.append(leaf)
+        return self._once(leaf, key, name, values)
+
+    def small(self, values: npt.NDArray[Any], hint: str) -> gs.Constant:
+        """A small constant, shared by content."""
+        content = f"{values.dtype}{values.shape}".encode() + values.tobytes()
+        if content not in self._small:
+            self._small[content] = self.model.add_constant(self.model.fresh_name(hint), values)
+        return self._small[content]
+
+    def _once(self, leaf: Term, key: str, name: str, values: npt.NDArray[Any]) -> gs.Constant:
+        if key == "shape":
+            return self.small(values, "regc.shape")
+        found = self._by_leaf.get((id(leaf), key))
+        if found is None:
+            found = self.model.add_constant(self.model.fresh_name(f"{name}.{key}"), values)
+            self._by_leaf[id(leaf), key] = found
+        return found
+
+
+class Emitter:
+    """Collects the nodes that stand in for something in one graph; :meth:`insert` puts them there.
+
+    ``name`` is the weight's; the names of new nodes and tensors begin with it.
+    """
+
+    def __init__(self, operands: Operands, name: str) -> None:
+        self.operands = operands
+        self.name = name
+        self.nodes: list[gs.Node] = []
+
+    def op(self, op: str, inputs: Sequence[gs.Tensor], *, domain: str = "", **attributes: Any) -> gs.Variable:
+        """Append a node and return its output."""
+        output = gs.Variable(self.operands.model.fresh_name(f"{self.name}.{op}"))
+        node = gs.Node(op, name=output.name, attrs=attributes, inputs=list(inputs), outputs=[output])
+        node.domain = domain or None
+        self.nodes.append(node)
+        return output
+
+    def ours(self, op: str, inputs: Sequence[gs.Tensor]) -> gs.Variable:
+        """Append a node of domain ``ai.regc``."""
+        self.operands.operators.add(op)
+        return self.op(op, inputs, domain=DOMAIN)
+
+    def cast(self, tensor: gs.Tensor, source: np.dtype[Any], target: np.dtype[Any]) -> gs.Tensor:
+        """Convert between float types; nothing when they are the same."""
+        if source == target:
+            return tensor
+        return self.op("Cast", [tensor], to=int(onnx.helper.np_dtype_to_tensor_dtype(target)))
+
+    def moved(self, tensor: gs.Tensor, moves: Sequence[Move]) -> gs.Tensor:
+        """Transpose and reshape a tensor."""
+        for move in moves:
+            if isinstance(move, Transpose):
+                tensor = self.op("Transpose", [tensor], perm=list(move.perm))
+            else:
+                target = self.operands.small(np.array(move.target, np.int64), "regc.target")
+                tensor = self.op("Reshape", [tensor, target])
+        return tensor
+
+    def decode(self, term: Term) -> gs.Tensor:
+        """The float32 matrix ``[N, K]`` of a term, by operators without inputs that change: folded at load."""
+        match term:
+            case Coded():
+                constants = self.operands.of(term, self.name)
+                return self.ours(term.decoder, [constants[key] for key in OPERATORS[term.decoder].inputs])
+            case Product():
+                return self.op("MatMul", [self.decode(term.first), self.decode(term.second)])
+            case Sum():
+                return self.op("Add", [self.decode(term.first), self.decode(term.second)])
+            case Dense():
+                values = self.operands.dense(term, "factor", self.name, term.values.astype(term.dtype))
+                return self.cast(values, term.dtype, _FLOAT32)
+        raise TypeError(f"no way to decode {type(term).__name__}")
+
+    def multiply(self, term: Term, x: gs.Tensor, dtype: np.dtype[Any], bias: gs.Constant | None = None) -> gs.Tensor:
+        """``x @ W.T + bias`` for ``x [..., K]`` of type ``dtype``, as is the result; ``bias`` float32 ``[N]``."""
+        match term:
+            case Product():
+                return self.multiply(term.first, self.multiply(term.second, x, dtype), dtype, bias)
+            case Sum():
+                return self.op("Add", [self.multiply(term.first, x, dtype, bias), self.multiply(term.second, x, dtype)])
+            case Coded():
+                return self._multiply_coded(term, x, dtype, bias)
+            case Dense():
+                weight = self.operands.dense(
+                    term, "factor.T", self.name, np.ascontiguousarray(term.values.T.astype(dtype))
+                )
+                product = self.op("MatMul", [x, weight])
+                return product if bias is None else self.op("Add", [product, self.cast(bias, _FLOAT32, dtype)])
+        raise TypeError(f"no way to multiply by {type(term).__name__}")
+
+    def _multiply_coded(self, leaf: Coded, x: gs.Tensor, dtype: np.dtype[Any], bias: gs.Constant | None) -> gs.Tensor:
+        constants = dict(self.operands.of(leaf, self.name))
+        constants["x"] = self.cast(x, dtype, _FLOAT32)
+        constants["bias"] = bias if bias is not None else self.operands.small(np.zeros(1, np.float32), "regc.no_bias")
+        product = self.ours(leaf.matmul, [constants[key] for key in OPERATORS[leaf.matmul].inputs])
+        return self.cast(product, _FLOAT32, dtype)
+
+    def insert(self, graph: gs.Graph, result: gs.Tensor, output: gs.Tensor, *, before: gs.Node | None = None) -> None:
+        """Put the nodes into ``graph`` (at its start, or before a node) and let ``output`` be what computes ``result``.
+
+        ``output`` must have no producer any more.
+        """
+        if not result.inputs:
+            result = self.op("Identity", [result])
+        result.inputs[0].outputs = [output]
+        start = 0 if before is None else next(i for i, node in enumerate(graph.nodes) if node is before)
+        graph.nodes[start:start] = self.nodes

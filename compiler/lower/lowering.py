@@ -1,0 +1,165 @@
+"""Terms to nodes: products of ours in place of an operator, or the weight decoded in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from regc.compiler.lower.convolve import convolve
+from regc.compiler.lower.emit import Emitter, Operands
+from regc.compiler.model import Model, load_values
+from regc.compiler.sites import Holder, Reader, Scopes, Site, replaceable
+from regc.compiler.sites.chains import constant_of, parts
+from regc.compiler.sites.layout import Transpose
+from regc.compiler.terms import Coded, Product, Sum, Term
+from regc.runtime_ops.ops import OPERATORS
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+class Lowering:
+    """Writes terms into a model, weight by weight; ``operands.operators`` names the operators of ours it used."""
+
+    def __init__(self, model: Model, scopes: Scopes) -> None:
+        self.model = model
+        self.scopes = scopes
+        self.operands = Operands(model)
+
+    def lower(self, site: Site, term: Term) -> str:
+        """Put a term in the place of a weight and say what was emitted.
+
+        Every operator that products can replace is replaced; where anything still reads the stored tensor, it is
+        decoded.
+        """
+        emitted: dict[str, None] = {}
+        for holder in site.holders:
+            for reader in holder.readers:
+                emitted |= dict.fromkeys(self._replace(holder, reader, site.info.name, term))
+            if holder.tensor.outputs:
+                users = sorted({node.op for node in _final_readers(holder.tensor)})
+                self._decode(holder, site.info.name, term)
+                emitted[f"decoded in front of {', '.join(users)}"] = None
+        return "; ".join(emitted)
+
+    def _replace(self, holder: Holder, reader: Reader, name: str, term: Term) -> list[str]:
+        """Replace the reader's node by products with the term, if that is possible, and name their operators."""
+        emit = _way(holder, reader, term, self.model.opset)
+        if emit is None:
+            return []
+        emitter = Emitter(self.operands, name)
+        result = emit(emitter, reader, term)
+        names = [f"{node.domain}::{node.op}" if node.domain else node.op for node in emitter.nodes]
+        self._take_place(emitter, reader, result)
+        return [
+            name for name in dict.fromkeys(names) if name.startswith("ai.regc") or "MatMul" in name or name == "Conv"
+        ]
+
+    def _take_place(self, emitter: Emitter, reader: Reader, result: gs.Tensor) -> None:
+        node, output = reader.node, reader.node.outputs[0]
+        weight = node.inputs[reader.role.index]
+        node.outputs.clear()
+        emitter.insert(reader.graph, result, output, before=node)
+        self._remove(node)
+        self._sweep(weight)
+
+    def _sweep(self, tensor: gs.Tensor) -> None:
+        """Remove the chain that computes a tensor which nothing reads any more."""
+        read = tensor.outputs or any(tensor is output for output in self.scopes.outputs())
+        if not read and tensor.inputs:
+            producer = tensor.inputs[0]
+            sources = list(producer.inputs)
+            self._remove(producer)
+            for source in sources:
+                self._sweep(source)
+
+    def _remove(self, node: gs.Node) -> None:
+        graph = self.scopes.graph_of(node)
+        graph.nodes[:] = [other for other in graph.nodes if other is not node]
+        node.inputs.clear()
+        node.outputs.clear()
+
+    def _decode(self, holder: Holder, name: str, term: Term) -> None:
+        """Compute the stored tensor, in its own shape and type, from the term."""
+        tensor, dtype = holder.tensor, np.dtype(holder.constant.dtype)
+        moved = any(self.scopes.graph_of(node) is not holder.graph for node in (*tensor.inputs, *tensor.outputs))
+        if isinstance(tensor, gs.Constant):
+            tensor.to_variable(dtype=dtype, shape=list(holder.layout.base))
+            tensor.type = "tensor_type"
+        else:
+            self._remove(tensor.inputs[0])
+        emitter = Emitter(self.operands, name)
+        matrix = emitter.moved(emitter.decode(term), holder.layout.inverse())
+        if moved:
+            tensor.name = self.model.fresh_name(tensor.name)
+        emitter.insert(holder.graph, emitter.cast(matrix, _FLOAT32, dtype), tensor)
+
+
+def _final_readers(tensor: gs.Tensor) -> list[gs.Node]:
+    """The nodes that read a tensor, looking through chains that only move it."""
+    found: list[gs.Node] = []
+    for node in tensor.outputs:
+        through = [t for t in node.outputs if parts(t)]
+        found += [reader for t in through for reader in _final_readers(t)] if through else [node]
+    return found
+
+
+_Emit = Callable[[Emitter, Reader, Term], gs.Tensor]
+
+
+def _way(holder: Holder, reader: Reader, term: Term, opset: int) -> _Emit | None:
+    """How the reader's node can be replaced by products with the term; None when only decoding is possible."""
+    if replaceable(holder, reader) and _legal(term, opset):
+        return _gemm if reader.node.op == "Gemm" else _matmul
+    same = reader.role.splittable and reader.layout.same_as(holder.layout)
+    return convolve if same and reader.node.op == "Conv" and isinstance(term, Product | Sum) else None
+
+
+def _legal(term: Term, opset: int) -> bool:
+    return all(OPERATORS[leaf.matmul].since_opset <= opset for leaf in term.leaves() if isinstance(leaf, Coded))
+
+
+def _matmul(emitter: Emitter, reader: Reader, term: Term) -> gs.Tensor:
+    x = reader.node.inputs[1 - reader.role.index]
+    if reader.role.index == 1:
+        return emitter.multiply(term, x, reader.dtype)
+    rank = len(x.shape)
+    return _swap(emitter, emitter.multiply(term, _swap(emitter, x, rank), reader.dtype), rank)
+
+
+def _swap(emitter: Emitter, tensor: gs.Tensor, rank: int) -> gs.Tensor:
+    """Exchange the last two axes: ``W @ x`` is the transpose of ``x.T @ W.T``."""
+    if rank < 2:
+        return tensor
+    *batch, row, column = range(rank)
+    return emitter.moved(tensor, [Transpose((*batch, column, row))])
+
+
+def _gemm(emitter: Emitter, reader: Reader, term: Term) -> gs.Tensor:
+    """``alpha * x @ W.T + beta * C``."""
+    node = reader.node
+    alpha, beta = node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)
+    x = emitter.moved(node.inputs[0], [Transpose((1, 0))] if node.attrs.get("transA", 0) else [])
+    added = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() and beta != 0 else None
+    bias = _row_bias(emitter, added, beta, term.shape[0]) if alpha == 1.0 else None
+    y = _scaled(emitter, emitter.multiply(term, x, reader.dtype, bias), alpha, reader.dtype)
+    if added is None or bias is not None:
+        return y
+    return emitter.op("Add", [y, _scaled(emitter, added, beta, reader.dtype)])
+
+
+def _scaled(emitter: Emitter, tensor: gs.Tensor, factor: float, dtype: np.dtype[Any]) -> gs.Tensor:
+    if factor == 1.0:
+        return tensor
+    return emitter.op("Mul", [tensor, emitter.operands.small(np.array(factor, dtype), "regc.factor")])
+
+
+def _row_bias(emitter: Emitter, added: gs.Tensor | None, beta: float, outputs: int) -> gs.Constant | None:
+    """``beta * C`` as float32 ``[N]`` when C is a constant that is the same for all rows."""
+    constant = constant_of(added) if added is not None else None
+    if constant is None or any(size != 1 for size in tuple(constant.shape)[:-1]):
+        return None
+    values = load_values(constant).reshape(-1).astype(np.float32) * np.float32(beta)
+    return emitter.operands.small(np.ascontiguousarray(np.broadcast_to(values, (outputs,))), f"{emitter.name}.bias")

@@ -1,0 +1,146 @@
+"""Following a node's input back to the constant it comes from, through operators that only move or convert elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx.helper
+import onnx_graphsurgeon as gs
+
+from regc.compiler.model import load_values
+from regc.compiler.sites.layout import Layout, Reshape, Shape, Transpose
+
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Where a tensor comes from: ``source`` is a constant or the output of a Constant node.
+
+    ``layout`` goes from the source's shape to that of the tensor; ``dtype`` is the tensor's own type, after any Cast.
+    """
+
+    source: gs.Tensor
+    layout: Layout
+    dtype: np.dtype[Any]
+
+
+def numpy_type(dtype: Any) -> np.dtype[Any]:
+    """The NumPy type (``ml_dtypes`` for bfloat16) of a GraphSurgeon type, which may be an ONNX enumerator."""
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(dtype) if isinstance(dtype, int) else dtype)
+
+
+def constant_of(tensor: gs.Tensor) -> gs.Constant | None:
+    """The constant that a tensor is or that a Constant node gives it; None for any other tensor."""
+    if isinstance(tensor, gs.Constant):
+        return tensor
+    producer = tensor.inputs[0] if tensor.inputs else None
+    value = producer.attrs.get("value") if producer is not None and producer.op == "Constant" else None
+    return value if isinstance(value, gs.Constant) else None
+
+
+def trace(tensor: gs.Tensor) -> Chain | None:
+    """Follow a tensor back to its constant; None when it is computed from anything else."""
+    constant = constant_of(tensor)
+    if constant is not None:
+        return Chain(tensor, Layout(tuple(constant.shape)), numpy_type(constant.dtype))
+    producer = tensor.inputs[0] if tensor.inputs else None
+    if producer is None or producer.op not in _STEPS or producer.domain not in _STANDARD:
+        return None
+    before = trace(producer.inputs[0])
+    return _STEPS[producer.op](producer, before) if before is not None else None
+
+
+def parts(tensor: gs.Tensor) -> list[gs.Tensor]:
+    """The constants that a tensor is cut and joined from, by the operators of :func:`trace`, Slice, Split and Concat.
+
+    Exporters reorder the gates of recurrent weights that way. Empty when anything but constants goes in.
+    """
+    if constant_of(tensor) is not None:
+        return [tensor]
+    producer = tensor.inputs[0] if tensor.inputs else None
+    if producer is None or producer.domain not in _STANDARD or producer.op not in _CUTS:
+        return []
+    cut = producer.inputs if producer.op == "Concat" else producer.inputs[:1]
+    found = [parts(source) for source in cut]
+    return [source for sources in found for source in sources] if all(found) else []
+
+
+def _cast(node: gs.Node, chain: Chain) -> Chain | None:
+    return replace(chain, dtype=numpy_type(node.attrs["to"]))
+
+
+def _transpose(node: gs.Node, chain: Chain) -> Chain | None:
+    default = range(len(chain.layout.shape))[::-1]
+    return _moved(chain, Transpose(tuple(node.attrs.get("perm", default))))
+
+
+def _reshape(node: gs.Node, chain: Chain) -> Chain | None:
+    sizes = _ints(node, 1, "shape")
+    if sizes is None:
+        return None
+    source = chain.layout.shape
+    if not node.attrs.get("allowzero", 0):
+        sizes = tuple(source[axis] if size == 0 else size for axis, size in enumerate(sizes))
+    return _moved(chain, Reshape(_inferred(source, sizes)))
+
+
+def _squeeze(node: gs.Node, chain: Chain) -> Chain | None:
+    source = chain.layout.shape
+    axes = _ints(node, 1, "axes")
+    if axes is None and len(node.inputs) > 1:
+        return None
+    drop = (
+        {axis % len(source) for axis in axes} if axes is not None else {a for a, size in enumerate(source) if size == 1}
+    )
+    return _moved(chain, Reshape(tuple(size for axis, size in enumerate(source) if axis not in drop)))
+
+
+def _unsqueeze(node: gs.Node, chain: Chain) -> Chain | None:
+    axes = _ints(node, 1, "axes")
+    if axes is None:
+        return None
+    rank = len(chain.layout.shape) + len(axes)
+    added, sizes = {axis % rank for axis in axes}, iter(chain.layout.shape)
+    return _moved(chain, Reshape(tuple(1 if axis in added else next(sizes) for axis in range(rank))))
+
+
+def _flatten(node: gs.Node, chain: Chain) -> Chain | None:
+    axis = node.attrs.get("axis", 1)
+    return replace(chain, layout=chain.layout.matrix(axis % len(chain.layout.shape) if axis < 0 else axis))
+
+
+_STEPS: dict[str, Callable[[gs.Node, Chain], Chain | None]] = {
+    "Identity": lambda _, chain: chain,
+    "Cast": _cast,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Flatten": _flatten,
+}
+
+
+_STANDARD = frozenset({None, "", "ai.onnx"})
+_CUTS = frozenset({*_STEPS, "Concat", "Slice", "Split"})
+
+
+def _moved(chain: Chain, move: Transpose | Reshape) -> Chain:
+    return replace(chain, layout=chain.layout.then(move))
+
+
+def _inferred(source: Shape, sizes: Shape) -> Shape:
+    known = math.prod(size for size in sizes if size != -1)
+    return tuple(math.prod(source) // max(1, known) if size == -1 else size for size in sizes)
+
+
+def _ints(node: gs.Node, index: int, attribute: str) -> Shape | None:
+    """Integers given as a constant input (newer opsets) or as an attribute (older ones); None when neither is there."""
+    if attribute in node.attrs:
+        return tuple(node.attrs[attribute])
+    constant = constant_of(node.inputs[index]) if len(node.inputs) > index else None
+    return tuple(int(value) for value in load_values(constant).reshape(-1)) if constant is not None else None

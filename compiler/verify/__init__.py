@@ -1,0 +1,16 @@
+"""The original against the compressed model in ONNX Runtime, on the same inputs, with and without our operators."""
+
+from regc.compiler.verify.difference import OutputError
+from regc.compiler.verify.feeds import load_feeds
+from regc.compiler.verify.guess import random_feeds
+from regc.compiler.verify.verification import RANDOM_FEEDS, Verification, compare, verify_compiled
+
+__all__ = [
+    "RANDOM_FEEDS",
+    "OutputError",
+    "Verification",
+    "compare",
+    "load_feeds",
+    "random_feeds",
+    "verify_compiled",
+]

@@ -1,0 +1,124 @@
+"""Models in ONNX Runtime: sessions with our operator library or without, quiet on stderr, with errors as one
+line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from regc.compiler.errors import UsageError
+from regc.compiler.verify.feeds import Feed
+
+OK = "ok"
+NOT_CHECKED = "not checked"
+CPU = ("CPUExecutionProvider",)
+FATAL = 4
+"""ONNX Runtime's log level at which it leaves it to exceptions to tell what is wrong."""
+
+
+@dataclass
+class Run:
+    """One way of running a model: ``ok`` or what went wrong, the names of its outputs, and their values for
+    each feed.
+    """
+
+    status: str
+    names: list[str] = field(default_factory=list)
+    outputs: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """How sessions are made. ``callback`` hears of each model that is run: its number of ``steps`` and its
+    name.
+    """
+
+    providers: Sequence[str] = CPU
+    threads: int | None = None
+    callback: Callable[[int, int, str], None] | None = None
+    steps: int = 3
+
+    def open(self, path: Path, library: bool) -> Any:
+        """An ``onnxruntime.InferenceSession``. Raises whatever ONNX Runtime raises."""
+        import onnxruntime  # noqa: PLC0415 - slow to import
+
+        onnxruntime.set_seed(0)  # for operators that draw random numbers: two models must draw the same
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = FATAL
+        if self.threads:
+            options.intra_op_num_threads = self.threads
+        if library:
+            from regc import runtime_ops  # noqa: PLC0415
+
+            runtime_ops.register(options)
+        return onnxruntime.InferenceSession(str(path), options, providers=list(self.providers))
+
+    def run(self, path: Path, feeds: Iterable[Feed], library: bool, step: int) -> Run:
+        """Load a model and run it on all feeds."""
+        self.tell(step, path.name)
+        try:
+            session = self.open(path, library)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            return Run(f"cannot be loaded: {first_line(error)}")
+        names = [node.name for node in session.get_outputs()]
+        outputs: list[list[Any]] = []
+        for feed in feeds:
+            try:
+                outputs.append(run(session, feed))
+            except Exception as error:
+                return Run(f"cannot be run: {first_line(error)}", names)
+        return Run(OK, names, outputs)
+
+    def tell(self, step: int, item: str) -> None:
+        """Report progress."""
+        if self.callback is not None:
+            self.callback(step, self.steps, item)
+
+
+def run(session: Any, feed: Feed) -> list[Any]:
+    """All outputs of a session for one feed, quietly. Raises whatever ONNX Runtime raises."""
+    import onnxruntime  # noqa: PLC0415 - slow to import
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = FATAL
+    outputs: list[Any] = session.run(None, feed, options)
+    return outputs
+
+
+def library_status() -> str:
+    """``ok`` when ONNX Runtime can load the operator library, else ``not checked: why``."""
+    import onnxruntime  # noqa: PLC0415 - slow to import
+
+    from regc import runtime_ops  # noqa: PLC0415
+
+    try:
+        runtime_ops.register(onnxruntime.SessionOptions())
+    except Exception as error:  # a library that does not load is ONNX Runtime's error, a missing one ours
+        return f"{NOT_CHECKED}: the operator library cannot be used ({first_line(error)}); see: regc doctor"
+    return OK
+
+
+def check_providers(providers: Sequence[str]) -> None:
+    """Require that ONNX Runtime has all of these execution providers.
+
+    Raises:
+        UsageError: it lacks one.
+    """
+    import onnxruntime  # noqa: PLC0415 - slow to import
+
+    known = onnxruntime.get_available_providers()
+    for provider in providers:
+        if provider not in known:
+            raise UsageError(
+                f"ONNX Runtime {onnxruntime.__version__} has no {provider} here; it has {', '.join(known)}"
+            )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of ONNX Runtime, without its codes."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed: ?)?", "", lines[0])[:400]

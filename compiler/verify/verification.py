@@ -1,0 +1,244 @@
+"""The original against the compressed model in ONNX Runtime: both on the same inputs, with our operator
+library and without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regc.compiler.errors import RegcError, UsageError
+from regc.compiler.model import load
+from regc.compiler.report.text import count as counted
+from regc.compiler.verify.difference import OutputError, differences, largest_difference
+from regc.compiler.verify.feeds import Feed, Input, feed_files, inputs_of, load_feeds
+from regc.compiler.verify.guess import index_bounds, random_feeds
+from regc.compiler.verify.memory import available_memory
+from regc.compiler.verify.running import (
+    CPU,
+    NOT_CHECKED,
+    OK,
+    Run,
+    Runner,
+    check_providers,
+    first_line,
+    library_status,
+)
+
+__all__ = ["OutputError", "Verification", "compare", "load_feeds", "random_feeds", "verify_compiled"]
+
+RANDOM_FEEDS = 4
+MEMORY_SHARE = 0.5
+"""Share of the available memory that the weights of a model may take for it to be run."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of running both models.
+
+    ``inputs`` tells on what. ``original``, ``with_library`` and ``without_library`` are ``ok``, ``not
+    checked: why``, or what went wrong: the original, and the compressed model with our operator library
+    registered and without it. ``library_difference`` is the largest difference between these two ways.
+    ``problems`` are what kept outputs from being compared, in words.
+    """
+
+    inputs: str
+    outputs: tuple[OutputError, ...]
+    problems: tuple[str, ...]
+    with_library: str
+    without_library: str
+    library_difference: float | None = None
+    original: str = OK
+
+    @property
+    def broken(self) -> str:
+        """How the compressed model fails where the original does not; empty when it does not fail."""
+        if self.original != OK and not self.original.startswith(NOT_CHECKED):
+            return ""
+        ways = ("with", self.with_library), ("without", self.without_library)
+        failed = [(way, words) for way, words in ways if words != OK and not words.startswith(NOT_CHECKED)]
+        return "; ".join(f"{way} the operator library it {words}" for way, words in failed)
+
+    def verdict(self, max_error: float | None = None, min_sqnr: float | None = None) -> tuple[int, str]:
+        """The exit code, and why it is not 0: 1 when the compressed model fails or nothing was compared, 4
+        when a tolerance is missed.
+        """
+        if self.broken:
+            return 1, f"the compressed model fails: {self.broken}"
+        if not self.outputs:
+            return 1, "no outputs were compared"
+        missed = self.missed(max_error, min_sqnr)
+        return (4, f"tolerance missed: {'; '.join(missed)}") if missed else (0, "")
+
+    def missed(self, max_error: float | None, min_sqnr: float | None) -> list[str]:
+        """The tolerances that outputs miss, in words; one that could not be measured is missed."""
+        if max_error is None and min_sqnr is None:
+            return []
+        words = [] if self.outputs else ["no output could be compared"]
+        for output in self.outputs:
+            if not output.comparable:
+                words.append(f"{output.name}: {output.note}")
+            if max_error is not None and output.max_abs > max_error:
+                words.append(f"{output.name}: error {output.max_abs:.3g} is above {max_error:g}")
+            if min_sqnr is not None and output.sqnr_db < min_sqnr:
+                words.append(f"{output.name}: SQNR {output.sqnr_db:.1f} dB is below {min_sqnr:g} dB")
+        return words
+
+
+def compare(
+    original: str | Path,
+    compressed: str | Path,
+    feeds: Sequence[Feed],
+    *,
+    providers: Sequence[str] = CPU,
+    threads: int | None = None,
+) -> tuple[OutputError, ...]:
+    """Run both models on the feeds, one after the other, and measure each output. The operator library is
+    used where it is found.
+
+    Raises:
+        RegcError: one of the two cannot be loaded or run.
+    """
+    runner = Runner(providers, threads)
+    library = library_status() == OK
+    runs = []
+    for step, path in enumerate((Path(original), Path(compressed))):
+        runs.append(runner.run(path, feeds, library, step))
+        if runs[-1].status != OK:
+            raise RegcError(f"{path} {runs[-1].status}")
+    return differences(*runs)
+
+
+def verify_compiled(
+    original: str | Path,
+    compressed: str | Path,
+    feeds: str | Path | Sequence[Feed] | None = None,
+    *,
+    count: int = RANDOM_FEEDS,
+    seed: int = 0,
+    providers: Sequence[str] = CPU,
+    threads: int | None = None,
+    callback: Callable[[int, int, str], None] | None = None,
+) -> Verification:
+    """Check a compressed model against its original.
+
+    ``feeds`` is a folder of ``.npz`` files, a sequence of feeds, or None for ``count`` random ones. One
+    session is open at a time. A model whose weights take more than half of the available memory is not run,
+    and the result says so. ``callback`` gets (step, steps, what).
+
+    Raises:
+        UsageError: a file that is not there, a folder of feeds that does not fit the model, or a provider
+            that ONNX Runtime lacks.
+    """
+    check_providers(providers)
+    for path in (Path(original), Path(compressed)):
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file")
+    runner = Runner(providers, threads, callback)
+    library = library_status()
+    size, bounds = _look(Path(original))
+    memory = available_memory()
+    if memory is not None and size > MEMORY_SHARE * memory:
+        return _unverified(runner, Path(compressed), library, _too_big(size, memory), memory)
+    reference = _original(runner, Path(original), library == OK, feeds or _Guessed(count, seed, bounds))
+    with_library = runner.run(Path(compressed), reference.feeds, True, 1) if library == OK else Run(library)
+    without = runner.run(Path(compressed), reference.feeds, False, 2)
+    runner.tell(runner.steps, "")
+    best = with_library if with_library.status == OK else without
+    return Verification(
+        inputs=reference.inputs,
+        outputs=differences(reference.run, best) if reference.run.outputs and best.status == OK else (),
+        problems=reference.problems,
+        with_library=with_library.status,
+        without_library=without.status,
+        library_difference=largest_difference(with_library, without),
+        original=reference.run.status,
+    )
+
+
+@dataclass(frozen=True)
+class _Guessed:
+    """Random feeds to be made."""
+
+    count: int
+    seed: int
+    bounds: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The feeds of a folder, read anew each time they are asked for, so that one at a time is in memory."""
+
+    folder: Path
+    inputs: list[Input]
+
+    def __iter__(self) -> Iterator[Feed]:
+        return load_feeds(self.folder, self.inputs)
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """How the original ran, on what (no feeds when it did not run), and what kept it from running."""
+
+    run: Run
+    feeds: Iterable[Feed] = ()
+    inputs: str = "none"
+    problems: tuple[str, ...] = ()
+
+
+def _original(runner: Runner, path: Path, library: bool, feeds: str | Path | Sequence[Feed] | _Guessed) -> _Reference:
+    runner.tell(0, path.name)
+    try:
+        session = runner.open(path, library)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+        words = f"cannot be loaded: {first_line(error)}"
+        return _Reference(Run(words), problems=(f"the original {words}",))
+    try:
+        given, inputs = _given(session, feeds)
+    except UsageError:
+        raise
+    except RegcError as error:
+        return _Reference(Run(OK), problems=(f"the original cannot be run on random inputs: {error}",))
+    del session  # a new one, so that operators that draw random numbers start where those of the compressed model do
+    result = runner.run(path, given, library, 0)
+    if result.status != OK:
+        return _Reference(Run(OK), problems=(f"the original {result.status}",))
+    return _Reference(result, given, inputs)
+
+
+def _given(session: Any, feeds: str | Path | Sequence[Feed] | _Guessed) -> tuple[Iterable[Feed], str]:
+    if isinstance(feeds, _Guessed):
+        made = random_feeds(session, feeds.count, feeds.seed, feeds.bounds)
+        return made, f"{counted(feeds.count, 'random feed')}, seed {feeds.seed}"
+    if isinstance(feeds, str | Path):
+        return _Folder(Path(feeds), inputs_of(session)), f"{counted(len(feed_files(Path(feeds))), 'feed')} from {feeds}"
+    return feeds, f"{counted(len(feeds), 'feed')} given"
+
+
+def _unverified(runner: Runner, path: Path, library: str, reason: str, memory: int) -> Verification:
+    """The check of a model that is too big to be run with its weights decoded: it is loaded with the library,
+    when that is small enough.
+    """
+    with_library = library
+    if library == OK:
+        size, _ = _look(path)
+        fits = size <= MEMORY_SHARE * memory
+        with_library = runner.run(path, (), True, 1).status if fits else _too_big(size, memory)
+    return Verification("none", (), (f"outputs {reason}",), with_library, reason, original=reason)
+
+
+def _too_big(size: int, memory: int) -> str:
+    return f"{NOT_CHECKED}: weights of {size / 1e9:.1f} GB, and {memory / 1e9:.1f} GB of memory are available"
+
+
+def _look(path: Path) -> tuple[int, dict[str, int]]:
+    """Bytes of the weights of a model, and the bounds of its indices; of a file that regc cannot read, its
+    size.
+    """
+    try:
+        model = load(path)
+    except RegcError:
+        return path.stat().st_size, {}
+    return model.nbytes, {} if model.opaque else index_bounds(model.graph)
