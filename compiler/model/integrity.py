@@ -116,7 +116,10 @@ def check(proto: ModelProto, origin: Origin) -> None:
 
 
 def opaque_reason(proto: ModelProto) -> str | None:
-    """Why the graph cannot be held by GraphSurgeon without a loss, in words; None when it can."""
+    """Why the graph must be left as it is, in words; None when GraphSurgeon can hold it and passes may change it."""
+    opset = standard_opset(proto.opset_import)
+    if opset < OLDEST_OPSET and any(entry.domain in STANDARD for entry in proto.opset_import):
+        return f"its opset {opset} is older than {OLDEST_OPSET}; convert it with onnx.version_converter first"
     if proto.training_info:
         return "it holds training information, which refers to the weights by name"
     for node in nodes(proto):
@@ -157,9 +160,6 @@ def _check_versions(proto: ModelProto, origin: Origin) -> None:
     for imports in (proto.opset_import, *(function.opset_import for function in proto.functions)):
         if standard_opset(imports) > newest_opset:
             raise origin.error(f"opset {standard_opset(imports)} {remedy} ({newest_opset}); upgrade the onnx package")
-    opset = standard_opset(proto.opset_import)
-    if opset < OLDEST_OPSET and any(entry.domain in STANDARD for entry in proto.opset_import):
-        raise origin.error(f"opset {opset} is older than {OLDEST_OPSET}; convert the model with onnx.version_converter")
 
 
 def _check_tensor(tensor: TensorProto, where: str, origin: Origin) -> None:

@@ -16,6 +16,7 @@ from regc.compiler.model import integrity
 from regc.compiler.model.exporter import INPUTS_ARE_INITIALIZERS, Extras, export
 from regc.compiler.model.files import sha256
 from regc.compiler.model.importer import import_model
+from regc.compiler.model.inlining import inline_weighted_calls
 from regc.compiler.model.protos import standard_opset
 from regc.compiler.model.scratch import Store
 from regc.compiler.model.storage import Array, StoredValues
@@ -34,7 +35,7 @@ class Model:
     - ``overridable``: names of initializers that callers may feed at run time: only defaults.
     - ``opset``: version of the standard domain, 0 when the model does not import it.
     - ``metadata``: the model's key-value pairs, free to extend.
-    - ``opaque``: mostly None; why GraphSurgeon cannot hold the model, in words. Its ``graph`` is empty then,
+    - ``opaque``: mostly None; why the model must be left as it is, in words. Its ``graph`` is empty then,
       and it is saved as it came.
     """
 
@@ -147,7 +148,7 @@ def from_proto(proto: ModelProto, folder: str | Path | None = None) -> Model:
 
 def _opened(proto: ModelProto, origin: integrity.Origin, path: Path | None = None) -> Model:
     integrity.check(proto, origin)
-    return Model(proto, origin, path)
+    return Model(inline_weighted_calls(proto), origin, path)
 
 
 def _parsed(path: Path) -> ModelProto:

@@ -10,6 +10,7 @@ from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
 from regc.passes.rf8 import fit, shaped
+from regc.passes.rf8.fit import Encoded, Float32
 from regc.passes.rf8.term import LABEL, RF8Term, nbytes
 
 
@@ -17,11 +18,11 @@ from regc.passes.rf8.term import LABEL, RF8Term, nbytes
 class RF8(Pass):
     """8-bit residual floating point (arXiv 2506.00486 v1-v3).
 
-    The authors' rule is ``rounding=authors``, bit for bit. It is not the default, for it costs more than it must: on ResNet-20 (CIFAR-10) it
-    loses 0.9 points, where :mod:`regc.passes.rf8.shaped` loses none.
+    The authors' rule is ``rounding=authors``, bit for bit. It is not the default, for it costs more than it must: on
+    ResNet-20 (CIFAR-10) it loses 0.9 points, where :mod:`regc.passes.rf8.shaped` loses none.
 
-    ``scale=fitted`` takes of each row the scale with the least error, ``row`` and ``tensor`` take powers of two. A scale a row costs no bytes, for
-    the format stores one anyway.
+    ``scale=fitted`` takes for each output the scale with the least error, ``row`` and ``tensor`` take powers of two. A
+    scale for each output costs no bytes, for the format stores one anyway.
 
     Raises:
         UsageError: an option is out of range.
@@ -32,13 +33,13 @@ class RF8(Pass):
 
     scale: Literal["fitted", "row", "tensor"] | None = option(
         None,
-        "least error of each output, or the power of two of its largest weight or of the tensor's (default: fitted; row for rounding=authors)",
-        "fitted | row | tensor",
+        "for each output that of least error (fitted) or a power of two (row), or one for all, as the authors have it "
+        "(tensor); none: fitted, but row with rounding=authors",
     )
     rounding: Literal["shaped", "authors", "nearest"] = option(
         "shaped",
-        "nearest value, with errors of convolution kernels shaped for smooth inputs; the rule of the authors' code; or nearest value",
-        "shaped | authors | nearest",
+        "the authors' rule, the nearest value, or shaped: the nearest value, but with scale=fitted the taps of a "
+        "convolution make up for each other's errors",
     )
 
     def __post_init__(self) -> None:
@@ -54,13 +55,11 @@ class RF8(Pass):
         codes, scale = self._encode(weight.values, site)
         return RF8Term(codes, scale, weight.shape[1])
 
-    def _encode(self, values: fit.Float32, site: SiteInfo) -> fit.Encoded:
+    def _encode(self, values: Float32, site: SiteInfo) -> Encoded:
         thresholds = fit.AUTHORS if self.rounding == "authors" else fit.NEAREST
         kind = self.scale or ("row" if self.rounding == "authors" else "fitted")
         if kind != "fitted":
-            return fit.encode(
-                values, fit.octave_scales(values, thresholds, per_row=kind == "row"), thresholds
-            )
-        if self.rounding == "shaped" and site.kernel and values.shape[1] == site.shape[1]:
+            return fit.encode(values, fit.octave_scales(values, thresholds, per_row=kind == "row"), thresholds)
+        if self.rounding == "shaped" and values.shape[1] == site.shape[1] and shaped.suits(site.kernel):
             return shaped.encode(values, site.kernel)
         return fit.encode(values, fit.fitted_scales(values), thresholds)

@@ -13,7 +13,6 @@ using kernels::ceil_div;
 using kernels::MatMulTask;
 using kernels::Matrix;
 
-constexpr size_t kStreamRows = 3;            // decoding a panel costs about as much as this many rows
 constexpr size_t kTilesSideBySide = 4;       // of the widest kernels: tasks are whole numbers of them
 constexpr size_t kTaskBytes = 48 * 1024;     // codes of a stream task: a few microseconds
 constexpr size_t kInlineWork = 128 * 1024;   // multiplications below which a second thread does not pay
@@ -51,7 +50,7 @@ struct Rows {
 
 void run_tasks(const kernels::Kernels& kernels, const Method& method, const Matrix& w, const Rows& in,
                size_t rows, float* y, const Parallel& parallel) {
-  const bool stream = rows <= kStreamRows;
+  const bool stream = rows <= method.stream_rows;
   const auto kernel = kernels.*(stream ? method.stream : method.panel);
   const size_t tiles = ceil_div(w.outputs, kernels::kTile);
   const bool small = w.outputs * w.inputs <= kInlineWork / rows;
@@ -76,7 +75,7 @@ void run_tasks(const kernels::Kernels& kernels, const Method& method, const Matr
 
 void multiply_quantized(const kernels::Kernels& kernels, const Method& method, const Matrix& w,
                         const float* x, size_t rows, float* y, const Parallel& parallel) {
-  const bool stream = rows <= kStreamRows;
+  const bool stream = rows <= method.stream_rows;
   const size_t padded = w.blocks * method.x_block;
   const Buffer<uint8_t> q(rows, padded);
   const Buffer<float> scale(rows, 1);

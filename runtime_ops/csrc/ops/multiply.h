@@ -12,8 +12,9 @@ using MatMulKernel = void (*kernels::Kernels::*)(const kernels::MatMulTask&);
 struct Method {
   MatMulKernel stream;
   MatMulKernel panel;
-  bool quantized;  // int8 activations
-  size_t x_block;  // inputs that 64 bytes of codes hold
+  bool quantized;      // int8 activations
+  size_t x_block;      // inputs that 64 bytes of codes hold
+  size_t stream_rows;  // up to which streaming is faster than decoding a panel
 };
 
 // y[rows, N] = x[rows, K] * transpose(W) * scale + bias. The result does not depend on the number of threads.

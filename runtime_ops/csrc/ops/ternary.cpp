@@ -74,13 +74,14 @@ Matrix read_int8(const std::vector<Tensor>& tensors, const std::string& node) {
 }  // namespace
 
 MatMulSpec ternary_matmul() {
-  const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock};
+  const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock,
+                         SRQ};
   return {"TernaryMatMul", inputs(), kScaleIndex, method, read_int8};
 }
 
 MatMulSpec ternary_matmul_float() {
   const Method method = {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, false,
-                         kernels::kTernaryBlock};
+                         kernels::kTernaryBlock, 3};
   return {"TernaryMatMulFloat", inputs(), kScaleIndex, method, read};
 }
 

@@ -134,8 +134,8 @@ def test_recurrent() -> None:
 def test_recurrent_weights_whose_gates_an_exporter_reordered() -> None:
     text = """g (float[4,1,16] x) => (float[4,1,1,24] y) {
         zero = Constant<value=int64[1]{0}>() mid = Constant<value=int64[1]{48}>() end = Constant<value=int64[1]{96}>()
-        wa = Slice(w, zero, mid, zero) wb = Slice(w, mid, end, zero) wc = Concat<axis=0>(wb, wa) wu = Unsqueeze(wc, zero)
-        y = LSTM<hidden_size=24>(x, wu, r)
+        wa = Slice(w, zero, mid, zero) wb = Slice(w, mid, end, zero) wc = Concat<axis=0>(wb, wa)
+        wu = Unsqueeze(wc, zero) y = LSTM<hidden_size=24>(x, wu, r)
     }"""
     proto = model(text, w=exact(96, 16), r=exact(1, 96, 24, seed=5))
     result = compile_model(proto, [RF8()])

@@ -143,6 +143,17 @@ def test_functions() -> None:
     assert only(model(text)).info.shape == (2, 2)
 
 
+def test_functions_that_are_given_their_weights() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17, "f" : 1]>
+        g (float[n,24] x) => (float[n,24] y) { h = f.block(x, v) y = f.block(h, w) }
+        <domain: "f", opset_import: ["" : 17, "f" : 1]>
+        block (x, weight) => (y) { z = f.layer(x, weight) y = Relu(z) }
+        <domain: "f", opset_import: ["" : 17]>
+        layer (x, weight) => (y) { y = MatMul(x, weight) }"""
+    found = sites(model(text, v=normal(24, 24, seed=5), w=W[:, :24]))
+    assert [(site.info.name, site.info.multiplied) for site in found] == [("v", True), ("w", True)]
+
+
 def test_a_weight_that_is_an_output_is_refused() -> None:
     proto = model("g (float[n,40] x) => (float[n,24] y, float[40,24] w) { y = MatMul(x, w) }", w=W.T)
     assert only(proto).refusal == "is itself an output of the graph"

@@ -3,30 +3,35 @@
 
 namespace regc::kernels::REGC_ISA {
 
-constexpr size_t kSliceSteps = 256;  // with 4 tiles a decoded slice is 64 KB: it stays in L2
+constexpr size_t kSliceSteps = 128;  // with 4 tiles a decoded slice is 32 KB: it stays in L1
 constexpr size_t kRowBlock =
     192;  // rows that one decoding serves; a multiple of the rows of every register tile
 
-// Decodes blocks [begin, end) of T tiles to [steps][T] vectors of 64 bytes.
+// Decodes blocks [begin, end) of T tiles to [steps][T] vectors of 64 bytes. Tiles take turns, so that the
+// panel is written from front to back: a tile at a time would write every T-th line, to a T-th of the cache's
+// sets.
 template <class Format, int T>
 REGC_INLINE void decode_slice(const Matrix& w, size_t tile, size_t begin, size_t end, uint8_t* panel,
                               typename Format::Steps::Sum (&excess)[T]) {
-  for (int t = 0; t < T; ++t) {
-    const size_t this_tile = tile + static_cast<size_t>(t);
-    auto sum = Format::Steps::zero();
-    for (size_t block = begin; block < end;) {
-      const size_t g = block / w.group_blocks;
-      const auto group = Format::group(w, this_tile, g);
-      for (const size_t stop = min_of(group_end(w, g), end); block < stop; ++block) {
-        uint8_t* out = panel + ((block - begin) * Format::kSteps * T + static_cast<size_t>(t)) * kUnit;
-        Format::each(tile_codes(w, this_tile) + block * kUnit, group,
-                     [&](size_t k, typename Format::Steps::Weight weight) {
-                       Format::Steps::store(out + k * T * kUnit, weight);
-                       sum = Format::Steps::count(sum, weight);
-                     });
+  using Weight = typename Format::Steps::Weight;
+#pragma GCC unroll 4
+  for (int t = 0; t < T; ++t) excess[t] = Format::Steps::zero();
+  for (size_t block = begin; block < end;) {
+    const size_t g = block / w.group_blocks;
+    typename Format::Group group[T];
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) group[t] = Format::group(w, tile + static_cast<size_t>(t), g);
+    for (const size_t stop = min_of(group_end(w, g), end); block < stop; ++block) {
+      uint8_t* out = panel + (block - begin) * Format::kSteps * T * kUnit;
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t, out += kUnit) {
+        const uint8_t* codes = tile_codes(w, tile + static_cast<size_t>(t)) + block * kUnit;
+        Format::each(codes, group[t], [&](size_t k, Weight weight) {
+          Format::Steps::store(out + k * T * kUnit, weight);
+          excess[t] = Format::Steps::count(excess[t], weight);
+        });
       }
     }
-    excess[t] = sum;
   }
 }
 

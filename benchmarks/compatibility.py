@@ -1,0 +1,100 @@
+"""One build of the operator library in several releases of ONNX Runtime.
+
+    python -m benchmarks.compatibility [VERSION ...]
+
+Each release gets a virtual environment of its own under ``build/compatibility``, with nothing of regc in it but the library, and runs
+a model of every operator twice: with the library, and without it through the function bodies. For ternary weights with int8 activations both
+must give the same bits.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import onnx
+
+from benchmarks.contenders import Layer, model_of, ours
+from regc.passes import RF8, Ternary
+from regc.runtime_ops import library_path
+
+VERSIONS = ("1.17.3", "1.20.1", "1.23.2", "newest")
+FOLDER = Path("build/compatibility")
+CHECK = """
+import json, sys
+import numpy as np
+import onnxruntime as ort
+def outputs(library):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if library:
+        options.register_custom_ops_library(library)
+    session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+    return session.run(None, dict(np.load(sys.argv[2])))
+ours, bodies = outputs(sys.argv[3]), outputs(None)
+differences = [float(np.abs(a - b).max()) for a, b in zip(ours, bodies)]
+print(json.dumps([ort.__version__, differences]))
+"""
+OPERATORS = {
+    "TernaryMatMul": ours(Ternary(), 0.05),
+    "TernaryMatMul, groups of 64": ours(Ternary(group=64), 0.05),
+    "TernaryMatMulFloat": ours(Ternary(group=32, act="float32"), 1e-4),
+    "RF8MatMul": ours(RF8(), 1e-4),
+}
+
+
+@click.command()
+@click.argument("versions", nargs=-1)
+def main(versions: tuple[str, ...]) -> None:
+    """Check the library in each release of ONNX Runtime (default: 1.17, 1.20, 1.23 and the newest)."""
+    model, feeds = _model()
+    for version in versions or VERSIONS:
+        python = _environment(version)
+        command = [str(python), "-c", CHECK, str(model), str(feeds), str(library_path())]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise SystemExit(f"onnxruntime {version}: {result.stderr.strip().splitlines()[-1]}")
+        _judge(result.stdout)
+
+
+def _judge(output: str) -> None:
+    import json  # noqa: PLC0415
+
+    release, differences = json.loads(output)
+    words = ", ".join(f"{name}: {d:.2g}" for name, d in zip(OPERATORS, differences, strict=True))
+    print(f"onnxruntime {release}: library against bodies, largest difference: {words}")
+    exact = differences[:2]
+    if any(exact) or max(differences) > 1e-3:
+        raise SystemExit(f"onnxruntime {release}: the library and the function bodies disagree")
+
+
+def _model() -> tuple[Path, Path]:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    layers: list[Layer] = []
+    for index, build in enumerate(OPERATORS.values()):
+        weight = rng.standard_normal((200, 320), np.float32)
+        layers.append(build(weight, f"x{index}", f"y{index}", f"layer{index}"))
+    onnx.save(model_of(layers, rows=7), FOLDER / "model.onnx")
+    feeds = {f"x{index}": rng.standard_normal((7, 320), np.float32) for index in range(len(layers))}
+    np.savez(FOLDER / "feeds.npz", **feeds)  # type: ignore[arg-type]
+    return FOLDER / "model.onnx", FOLDER / "feeds.npz"
+
+
+def _environment(version: str) -> Path:
+    home = FOLDER / version
+    python = home / "bin" / "python"
+    if not (home / ".installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        release = "onnxruntime" if version == "newest" else f"onnxruntime=={version}"
+        numpy = "numpy<2" if version.startswith("1.17") else "numpy"
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", release, numpy], check=True)
+        (home / ".installed").touch()
+    return python
+
+
+if __name__ == "__main__":
+    main()
