@@ -2,9 +2,9 @@
 
     python -m benchmarks.compatibility [VERSION ...]
 
-Each release gets a virtual environment of its own under ``build/compatibility``, with nothing of regc in it but the library, and runs
-a model of every operator twice: with the library, and without it through the function bodies. For ternary weights with int8 activations both
-must give the same bits.
+Each release gets a virtual environment of its own under ``build/compatibility``, with nothing of regc in it but the
+library, and runs a model of every operator twice: with the library, and without it through the function bodies. For
+ternary weights with int8 activations both must give the same bits.
 """
 
 from __future__ import annotations

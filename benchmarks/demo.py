@@ -19,13 +19,7 @@ from regc.compiler import compile_model
 from regc.runtime_ops import make_session
 
 FOLDER = Path("demo")
-PIPELINES = (
-    "rf8",
-    "ternary",
-    "ternary{group=64}",
-    "low-rank{ratio=2}",
-    "low-rank{ratio=2},ternary{group=64},rf8",
-)
+PIPELINES = ("rf8", "ternary", "ternary{group=64}", "low-rank{include=fc1.weight},rf8", "low-rank")
 
 
 @dataclass(frozen=True)

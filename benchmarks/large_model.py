@@ -2,8 +2,8 @@
 
     python -m benchmarks.large_model [--gigabytes 3] [--passes rf8] [--folder DIR]
 
-The model is a chain of MatMuls on random weights with external data, written piece by piece. The compiler runs as a process of
-its own, without verification (which runs the original model, and that takes the memory that the original takes).
+The model is a chain of MatMuls on random weights with external data, written piece by piece. The compiler runs as a
+process of its own, without verification (which runs the original model, and that takes what the original takes).
 """
 
 from __future__ import annotations

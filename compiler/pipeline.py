@@ -165,7 +165,9 @@ class PassManager:
         term, decisions = self.rewrite(weight, site.info)
         if term is weight:
             return _Result(site, None, decisions)
-        return _Result(site, term, decisions, relative_error(term, weight.values))
+        applied = [decision.error for decision in decisions if decision.after is not None]
+        whole = applied[0] if len(applied) == 1 else relative_error(term, weight.values)
+        return _Result(site, term, decisions, whole)
 
     def _foreseen(self, site: SiteInfo) -> list[Decision]:
         """The refusals that follow from shapes and selectors alone, so that the weight need not be read."""

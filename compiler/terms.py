@@ -192,5 +192,5 @@ class Sum(_Pair):
 def relative_error(term: Term, original: Float32) -> float:
     """``||W - dense|| / ||W||`` in the Frobenius norm; 0 for a weight of zeros that is kept exactly."""
     norm = float(np.linalg.norm(original))
-    error = float(np.linalg.norm(original - term.dense()))
+    error = float(np.linalg.norm(np.subtract(term.dense(), original)))
     return error / norm if norm else error

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from regc.compiler.passes import Pass
@@ -33,8 +34,9 @@ def __getattr__(name: str) -> Any:
 def bad_choice(pass_: Pass) -> str | None:
     """Which option of a pass is none of the literals it may be, in words; None when all are."""
     for key, hint in get_type_hints(type(pass_)).items():
-        given, choices = getattr(pass_, key), get_args(hint)
-        if get_origin(hint) is Literal and given not in choices:
+        given, kinds = getattr(pass_, key), get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+        if choices and given not in choices and not (given is None and type(None) in kinds):
             return f"{pass_.name}: {key} must be {' or '.join(choices)}, got {given!r}"
     return None
 

@@ -45,6 +45,11 @@ class Operands:
             self._small[content] = self.model.add_constant(self.model.fresh_name(hint), values)
         return self._small[content]
 
+    def end_of_weight(self) -> None:
+        """Let go of the leaves of a weight that is written: held on, the codes of all weights would be in memory."""
+        self._by_leaf.clear()
+        self._leaves.clear()
+
     def _once(self, leaf: Term, key: str, name: str, values: npt.NDArray[Any]) -> gs.Constant:
         if key == "shape":
             return self.small(values, "regc.shape")

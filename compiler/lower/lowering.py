@@ -42,6 +42,7 @@ class Lowering:
                 users = sorted({node.op for node in _final_readers(holder.tensor)})
                 self._decode(holder, site.info.name, term)
                 emitted[f"decoded in front of {', '.join(users)}"] = None
+        self.operands.end_of_weight()
         return "; ".join(emitted)
 
     def _replace(self, holder: Holder, reader: Reader, name: str, term: Term) -> list[str]:

@@ -30,13 +30,15 @@ class LowRank(Pass):
     summary: ClassVar[str] = "two thin factors in place of one weight"
     structural: ClassVar[bool] = True
 
-    ratio: float | None = option(None, "how many times fewer values; 2 when nothing else is given", "above 1")
-    rank: int | None = option(None, "inner size of the factors", "1 and up")
-    energy: float | None = option(None, "share of the squared singular values to keep", "between 0 and 1")
-    min_outputs: int = option(10, "leave weights of fewer outputs whole, as PELA does", "outputs")
-    stored: bool = option(
-        False, "also where the node cannot be split in two: a smaller file, multiplied back at load"
+    ratio: float | None = option(
+        None, "how many times fewer values; none: 2, unless rank or energy is given", "above 1"
     )
+    rank: int | None = option(None, "inner size of the factors, in place of ratio", "1 and up")
+    energy: float | None = option(
+        None, "share of the squared singular values to keep, in place of ratio", "between 0 and 1"
+    )
+    min_outputs: int = option(10, "leave weights of fewer outputs whole, as PELA does", "0 and up")
+    stored: bool = option(False, "also where the node cannot be split in two: a smaller file, multiplied back at load")
 
     def __post_init__(self) -> None:
         given = [key for key in ("ratio", "rank", "energy") if getattr(self, key) is not None]

@@ -122,10 +122,11 @@ def candidates(octave: Float32) -> Iterator[Float32]:
         yield np.minimum(octave * np.float32(2 ** (step / SCALES)), np.float32(2.0**MAX_EXPONENT))
 
 
-def _spread(columns: int) -> npt.NDArray[np.intp]:
-    """At most :data:`SAMPLE` of the columns, at a distance that no kernel size divides, lest some taps be left out."""
+def _spread(columns: int) -> npt.NDArray[np.int64]:
+    """At most :data:`SAMPLE` of the columns, evenly but at no fixed distance, which would take always the same tap."""
     count = min(columns, SAMPLE)
-    return np.arange(count) * (columns - 1) // max(1, count - 1)
+    edges = np.arange(count + 1) * columns // count
+    return np.random.default_rng(0).integers(edges[:-1], edges[1:])
 
 
 def _least_error(sample: Float32, octave: Float32) -> Float32:

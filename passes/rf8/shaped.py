@@ -13,7 +13,6 @@ network whose first layer is a Fourier basis 0.005 instead of 0.013 mean absolut
 
 from __future__ import annotations
 
-from functools import reduce
 from math import prod
 from typing import NamedTuple
 
@@ -68,8 +67,10 @@ def encode(weight: Float32, kernel: tuple[int, ...]) -> Encoded:
 
 def signal_gram(kernel: tuple[int, ...]) -> Float64:
     """The Gram matrix float64 ``[taps, taps]`` of the inputs under one channel of a kernel."""
-    axes = [CORRELATION ** np.abs(np.subtract.outer(np.arange(size), np.arange(size))) for size in kernel]
-    gram: Float64 = reduce(np.kron, axes, np.ones((1, 1)))
+    gram: Float64 = np.ones((1, 1))
+    for size in kernel:
+        place = np.arange(size)
+        gram = np.kron(gram, CORRELATION ** np.abs(place[:, None] - place))
     return gram + DAMPING * np.eye(len(gram))
 
 
@@ -88,7 +89,8 @@ def _encode_rows(weight: Float32, octave: Float32, feedback: _Feedback) -> Encod
     codes, scale = np.empty(kernels.shape, np.uint8), octave.copy()
     least = np.full(len(weight), np.inf)
     for tried in candidates(octave):
-        scaled = kernels / np.repeat(tried, channels)
+        divisor: Float32 = np.repeat(tried, channels)
+        scaled = kernels / divisor
         for plain in (False, True):
             found, misses = _round(scaled, feedback, plain=plain)
             error = (feedback.variance @ np.square(misses)).reshape(-1, channels).sum(axis=1, dtype=np.float64)

@@ -20,7 +20,7 @@ LABEL = "rf8"
 class RF8Term(Coded):
     """``W[n, k] = scale[n] * value(code[n, k])``, held as packed by :mod:`regc.runtime_ops.formats.rf8`.
 
-    ``codes`` are uint8 ``[ceil(N/16), ceil(K/4), 4, 2, 4, 2]``, ``scale`` float32 ``[N]``, powers of two.
+    ``codes`` are uint8 ``[ceil(N/16), ceil(K/4), 4, 2, 4, 2]``, ``scale`` float32 ``[N]``.
     """
 
     codes: UInt8

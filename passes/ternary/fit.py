@@ -196,9 +196,7 @@ def _least_squares(weight: Float32, levels: Int8, otherwise: Float32) -> Float32
     energy = np.einsum("nk,nk->n", wide, wide)
     wide *= weight
     best = wide.sum(axis=1) / np.maximum(energy, 1)
-    best = np.clip(
-        best, _FLOAT32.tiny, _FLOAT32.max / np.maximum(levels.max(axis=1), -levels.min(axis=1)).clip(1)
-    )
+    best = np.clip(best, _FLOAT32.tiny, _FLOAT32.max / np.maximum(levels.max(axis=1), -levels.min(axis=1)).clip(1))
     return np.where(energy > 0, best.astype(np.float32), otherwise)
 
 

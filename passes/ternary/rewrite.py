@@ -37,15 +37,11 @@ class Ternary(Pass):
         "row", "a scale for each output, or one for the whole weight as in the paper", "row | tensor"
     )
     refit: bool = option(False, "with mean or median: least squares for the scale, once the trits are found")
-    act: Literal["int8", "float32"] = option(
-        "int8", "the type in which activations are multiplied", "int8 | float32"
-    )
+    act: Literal["int8", "float32"] = option("int8", "the type in which activations are multiplied", "int8 | float32")
 
     def __post_init__(self) -> None:
         if self.group is not None and (self.group < BLOCK or self.group % BLOCK):
-            raise UsageError(
-                f"ternary: group must be a multiple of {BLOCK}, {BLOCK} or more, got {self.group}"
-            )
+            raise UsageError(f"ternary: group must be a multiple of {BLOCK}, {BLOCK} or more, got {self.group}")
         if problem := bad_choice(self):
             raise UsageError(problem)
         if self.group is not None and self.per == "tensor":

@@ -56,7 +56,13 @@ def matmul() -> Callable[[Coded, Float32], Float32]:
 
 @pytest.fixture(scope="session")
 def site() -> Callable[..., SiteInfo]:
-    def make(shape: tuple[int, int], dtype: npt.DTypeLike = np.float32, splittable: bool = True) -> SiteInfo:
-        return SiteInfo("w", ("MatMul",), ("node",), shape, np.dtype(dtype), True, splittable)
+    def make(
+        shape: tuple[int, int],
+        dtype: npt.DTypeLike = np.float32,
+        splittable: bool = True,
+        kernel: tuple[int, ...] = (),
+    ) -> SiteInfo:
+        op = "Conv" if kernel else "MatMul"
+        return SiteInfo("w", (op,), ("node",), shape, np.dtype(dtype), True, splittable, kernel)
 
     return make

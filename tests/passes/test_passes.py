@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 import regc.passes
 from regc.compiler.passes import Pass, options_of
-from regc.passes import no_gain, row_slices
+from regc.passes import bad_choice, no_gain, row_slices
 
 
 @pytest.mark.parametrize("name", ["LowRank", "RF8", "Ternary"])
@@ -16,6 +17,27 @@ def test_passes_are_found_by_name(name: str) -> None:
     assert issubclass(pass_, Pass)
     assert pass_() == pass_()
     assert all(option.metadata["help"] for option in options_of(pass_))
+
+
+@pytest.mark.parametrize(
+    ("pass_", "options"),
+    [("RF8", {"scale": None}), ("RF8", {"scale": "tensor"}), ("LowRank", {"ratio": 3.0}), ("Ternary", {"group": 32})],
+)
+def test_choices_that_there_are(pass_: str, options: dict[str, Any]) -> None:
+    assert bad_choice(getattr(regc.passes, pass_)(**options)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("LowRank", "none: 2, unless rank or energy is given"),
+        ("RF8", "none: fitted, but row with rounding=authors"),
+        ("Ternary", "none: a whole row"),
+    ],
+)
+def test_the_help_of_an_option_that_is_none_says_what_is_taken(name: str, words: str) -> None:
+    helps = [o.metadata["help"] for o in options_of(getattr(regc.passes, name)) if o.default is None]
+    assert any(words in help for help in helps)
 
 
 def test_unknown_names_are_an_error() -> None:

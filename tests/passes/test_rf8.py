@@ -11,7 +11,7 @@ from regc.compiler.errors import UsageError
 from regc.compiler.passes import Preview, Refusal, SiteInfo
 from regc.compiler.terms import Dense
 from regc.passes import RF8
-from regc.passes.rf8 import fit
+from regc.passes.rf8 import fit, shaped
 from regc.passes.rf8.term import RF8Term
 
 Float32 = npt.NDArray[np.float32]
@@ -24,8 +24,12 @@ def gaussian(*shape: int, seed: int = 0) -> Float32:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def encode(weight: Float32, *, per_row: bool = True, nearest: bool = False) -> RF8Term:
-    return RF8Term(*fit.encode(weight, per_row=per_row, nearest=nearest), weight.shape[1])
+def encode(weight: Float32, kind: str = "row", thresholds: tuple[int, ...] = fit.AUTHORS) -> RF8Term:
+    if kind == "fitted":
+        scale = fit.fitted_scales(weight)
+    else:
+        scale = fit.octave_scales(weight, thresholds, per_row=kind == "row")
+    return RF8Term(*fit.encode(weight, scale, thresholds), weight.shape[1])
 
 
 # --- the term -----------------------------------------------------------------------------------------------
@@ -33,10 +37,11 @@ def encode(weight: Float32, *, per_row: bool = True, nearest: bool = False) -> R
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 4), (37, 53), (3, 200)])
 @pytest.mark.parametrize("size", [1, 1e-36, 1e-40, 1e38])
+@pytest.mark.parametrize("scale", ["row", "fitted"])
 def test_the_operator_decodes_to_the_dense_matrix(
-    decode: Decode, shape: tuple[int, int], size: float
+    decode: Decode, shape: tuple[int, int], size: float, scale: str
 ) -> None:
-    term = encode(gaussian(*shape).clip(-3, 3) * np.float32(size))
+    term = encode(gaussian(*shape).clip(-3, 3) * np.float32(size), scale)
     np.testing.assert_array_equal(decode(term), term.dense())
     assert term.dense().dtype == np.float32
 
@@ -50,24 +55,65 @@ def test_the_operator_multiplies_by_the_dense_matrix(matmul: MatMul) -> None:
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 501), (17, 300)])
-@pytest.mark.parametrize("scale", ["row", "tensor"])
-def test_preview_and_fit_agree(site: MakeSite, shape: tuple[int, int], scale: Any) -> None:
-    pass_ = RF8(scale=scale)
+@pytest.mark.parametrize(
+    "options", [{}, {"scale": "row"}, {"scale": "tensor"}, {"rounding": "authors"}, {"rounding": "nearest"}]
+)
+def test_preview_and_fit_agree(site: MakeSite, shape: tuple[int, int], options: Any) -> None:
+    pass_ = RF8(**options)
     term = pass_.fit(Dense(gaussian(*shape)), site(shape))
-    assert (
-        pass_.preview(shape, site(shape)) == Preview(term.label, term.nbytes) == Preview("rf8", term.nbytes)
-    )
+    assert pass_.preview(shape, site(shape)) == Preview(term.label, term.nbytes) == Preview("rf8", term.nbytes)
     assert term.nbytes == sum(values.nbytes for values in term.operands().values())
     assert term.shape == shape
     assert term.operands()["shape"].tolist() == [*shape]
 
 
-def test_options_reach_the_fit(site: MakeSite) -> None:
+@pytest.mark.parametrize(
+    ("options", "kind", "thresholds"),
+    [
+        ({"rounding": "authors"}, "row", fit.AUTHORS),
+        ({"rounding": "authors", "scale": "tensor"}, "tensor", fit.AUTHORS),
+        ({"rounding": "authors", "scale": "fitted"}, "fitted", fit.AUTHORS),
+        ({"rounding": "nearest"}, "fitted", fit.NEAREST),
+        ({"rounding": "nearest", "scale": "row"}, "row", fit.NEAREST),
+        ({"rounding": "nearest", "scale": "tensor"}, "tensor", fit.NEAREST),
+        ({"scale": "tensor"}, "tensor", fit.NEAREST),
+    ],
+)
+@pytest.mark.parametrize("kernel", [(), (3, 5)])
+def test_options_reach_the_fit(
+    site: MakeSite, options: Any, kind: str, thresholds: tuple[int, ...], kernel: tuple[int, ...]
+) -> None:
     weight = gaussian(20, 30) * np.exp2(np.arange(20, dtype=np.float32))[:, None]
-    term = RF8(scale="tensor", rounding="nearest").fit(Dense(weight), site(weight.shape))
-    expected = encode(weight, per_row=False, nearest=True)
-    np.testing.assert_array_equal(term.codes, expected.codes)
-    np.testing.assert_array_equal(term.scale, expected.scale)
+    assert_same(RF8(**options).fit(Dense(weight), site(weight.shape, kernel=kernel)), encode(weight, kind, thresholds))
+
+
+def test_convolutions_are_shaped(site: MakeSite) -> None:
+    weight = gaussian(20, 30)
+    term = RF8().fit(Dense(weight), site(weight.shape, kernel=(3, 5)))
+    assert_same(term, RF8Term(*shaped.encode(weight, (3, 5)), 30))
+    assert not np.array_equal(term.codes, encode(weight, "fitted", fit.NEAREST).codes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "whole", "kernel"),
+    [
+        ((20, 30), (20, 30), ()),
+        ((20, 30), (20, 30), (1, 1)),
+        ((20, 5), (20, 30), (3, 5)),  # the second factor of a kernel: its inputs are no taps
+        ((2, 2049), (2, 2049), (2049,)),
+    ],
+)
+def test_what_has_no_taps_to_shape_is_rounded_to_the_nearest(
+    site: MakeSite, shape: tuple[int, int], whole: tuple[int, int], kernel: tuple[int, ...]
+) -> None:
+    weight = gaussian(*shape)
+    term = RF8().fit(Dense(weight), site(whole, kernel=kernel))
+    assert_same(term, encode(weight, "fitted", fit.NEAREST))
+
+
+def assert_same(one: RF8Term, two: RF8Term) -> None:
+    np.testing.assert_array_equal(one.codes, two.codes)
+    np.testing.assert_array_equal(one.scale, two.scale)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +138,9 @@ def test_half_precision_gains(site: MakeSite) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"scale": "group"}, "rf8: scale must be row or tensor, got 'group'"),
-        ({"rounding": "up"}, "rf8: rounding must be authors or nearest, got 'up'"),
+        ({"scale": "group"}, "rf8: scale must be fitted or row or tensor, got 'group'"),
+        ({"rounding": None}, "rf8: rounding must be shaped or authors or nearest, got None"),
+        ({"rounding": "up"}, "rf8: rounding must be shaped or authors or nearest, got 'up'"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], words: str) -> None:

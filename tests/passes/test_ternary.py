@@ -85,9 +85,7 @@ def test_signal_to_noise_ratio_per_tensor(method: fit.Method, refit: bool, law: 
 
 def test_smaller_groups_are_better() -> None:
     weight = gaussian(64, 1024)
-    ratios = [
-        snr(weight, term_of(fit.fit_rows(weight, "lloyd", group=g), 1024, g)) for g in (None, 128, 64, 32)
-    ]
+    ratios = [snr(weight, term_of(fit.fit_rows(weight, "lloyd", group=g), 1024, g)) for g in (None, 128, 64, 32)]
     assert ratios == sorted(ratios)
     assert ratios[0] == pytest.approx(7.2, abs=0.1)
     assert ratios[-1] == pytest.approx(7.5, abs=0.1)

@@ -69,9 +69,7 @@ def test_lloyd_does_not_depend_on_the_size_of_its_blocks(
     np.testing.assert_array_equal(fit.lloyd(weight.copy()), whole)
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"), [([4, 1, 3, 2], 2), ([5, 1, 3], 3), ([7], 7), ([0, 0], 1e-5)]
-)
+@pytest.mark.parametrize(("values", "expected"), [([4, 1, 3, 2], 2), ([5, 1, 3], 3), ([7], 7), ([0, 0], 1e-5)])
 def test_median_is_the_lower_of_the_middle_two(values: list[float], expected: float) -> None:
     assert fit.median(np.array(values, np.float32)) == np.float32(expected)
 
@@ -113,9 +111,7 @@ def test_a_group_as_wide_as_the_row_is_the_row(method: fit.Method) -> None:
 
 @pytest.mark.parametrize(("method", "refit"), [("lloyd", False), ("mean", True), ("median", True)])
 @pytest.mark.parametrize("group", [None, 16])
-def test_least_squares_leaves_nothing_along_the_levels(
-    method: fit.Method, refit: bool, group: int | None
-) -> None:
+def test_least_squares_leaves_nothing_along_the_levels(method: fit.Method, refit: bool, group: int | None) -> None:
     weight = gaussian(20, 40) * np.exp2(gaussian(20, 1) * 3)
     found = fit.fit_rows(weight, method, group=group, refit=refit)
     levels = levels_of(found, weight.shape, group or 40)
@@ -141,9 +137,7 @@ def test_group_scales_are_64ths_of_the_largest(method: fit.Method) -> None:
     parts = [fit._MEASURES[method](np.abs(weight[:, s : s + 16])) for s in range(0, 100, 16)]
     measures = np.stack(parts, axis=1)
     assert (multipliers.max(axis=1) == 64).all()
-    np.testing.assert_allclose(
-        multipliers / 64, measures / measures.max(axis=1, keepdims=True), atol=0.5 / 64
-    )
+    np.testing.assert_allclose(multipliers / 64, measures / measures.max(axis=1, keepdims=True), atol=0.5 / 64)
 
 
 def test_snapping_costs_next_to_nothing() -> None:

@@ -33,9 +33,7 @@ def test_named_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_installed_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("REGC_OPS_LIBRARY", raising=False)
     monkeypatch.setattr(runtime_ops, "__path__", [str(tmp_path / "a"), str(tmp_path / "b")])
-    with pytest.raises(
-        runtime_ops.OperatorLibraryError, match=r"a/lib/libregc_ops.so or .*b/lib/.*pip install"
-    ):
+    with pytest.raises(runtime_ops.OperatorLibraryError, match=r"a/lib/libregc_ops.so or .*b/lib/.*pip install"):
         runtime_ops.library_path()
     library = tmp_path / "b" / "lib" / "libregc_ops.so"
     library.parent.mkdir(parents=True)

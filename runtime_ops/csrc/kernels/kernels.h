@@ -61,7 +61,7 @@ struct MatMulTask {
   const Matrix* weight;
   const uint8_t* x;  // rows of float32, or of quantized bytes (stream: flip 0, panel: flip 0x80), in whole
                      // blocks, padded with zeros
-  size_t x_stride;         // bytes
+  size_t x_stride;   // bytes
   const float* row_scale;  // [rows], for quantized rows
   const int32_t* sums;     // [rows][groups], for ternary_stream
   float* y;                // [rows][outputs]

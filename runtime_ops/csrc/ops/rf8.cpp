@@ -31,7 +31,8 @@ Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
 }  // namespace
 
 MatMulSpec rf8_matmul() {
-  const Method method = {&Kernels::rf8_stream, &Kernels::rf8_panel, false, kernels::kRF8Block, 3};
+  const Method method = {&Kernels::rf8_stream, &Kernels::rf8_panel, false, kernels::kRF8Block,
+                         kFloatStreamRows};
   const std::vector<InputSpec> inputs = {{"x", abi::kFloat},
                                          {"codes", abi::kUInt8},
                                          {"scale", abi::kFloat},

@@ -74,14 +74,13 @@ Matrix read_int8(const std::vector<Tensor>& tensors, const std::string& node) {
 }  // namespace
 
 MatMulSpec ternary_matmul() {
-  const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock,
-                         SRQ};
+  const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock, 8};
   return {"TernaryMatMul", inputs(), kScaleIndex, method, read_int8};
 }
 
 MatMulSpec ternary_matmul_float() {
   const Method method = {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, false,
-                         kernels::kTernaryBlock, 3};
+                         kernels::kTernaryBlock, kFloatStreamRows};
   return {"TernaryMatMulFloat", inputs(), kScaleIndex, method, read};
 }
 

@@ -3,13 +3,13 @@
 
 namespace regc::kernels::REGC_ISA {
 
-constexpr size_t kSliceSteps = 128;  // with 4 tiles a decoded slice is 32 KB: it stays in L1
-constexpr size_t kRowBlock =
-    192;  // rows that one decoding serves; a multiple of the rows of every register tile
+// Steps of a slice: with 4 tiles its decoded weights are 32 KB and stay in L1.
+constexpr size_t kSliceSteps = 128;
+// Rows that one decoding serves: a multiple of the rows of every register tile.
+constexpr size_t kRowBlock = 192;
 
 // Decodes blocks [begin, end) of T tiles to [steps][T] vectors of 64 bytes. Tiles take turns, so that the
-// panel is written from front to back: a tile at a time would write every T-th line, to a T-th of the cache's
-// sets.
+// panel is written from front to back; a tile at a time would write to a T-th of the cache's sets.
 template <class Format, int T>
 REGC_INLINE void decode_slice(const Matrix& w, size_t tile, size_t begin, size_t end, uint8_t* panel,
                               typename Format::Steps::Sum (&excess)[T]) {
