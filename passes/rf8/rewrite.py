@@ -33,7 +33,7 @@ class RF8(Pass):
 
     scale: Literal["fitted", "row", "tensor"] | None = option(
         None,
-        "for each output that of least error (fitted) or a power of two (row), or one for all, as the authors have it "
+        "for each output that of least error (fitted) or a power of two (row), or one power of two for all "
         "(tensor); none: fitted, but row with rounding=authors",
     )
     rounding: Literal["shaped", "authors", "nearest"] = option(
