@@ -18,8 +18,8 @@ from regc.passes.rf8.term import LABEL, RF8Term, nbytes
 class RF8(Pass):
     """8-bit residual floating point (arXiv 2506.00486 v1-v3).
 
-    The authors' rule is ``rounding=authors``, bit for bit. It is not the default, for it costs more than it must: on
-    ResNet-20 (CIFAR-10) it loses 0.9 points, where :mod:`regc.passes.rf8.shaped` loses none.
+    The authors' rule is ``rounding=authors``, bit for bit. It is not the default, for it costs more than it must: the
+    logits of ResNet-20 (CIFAR-10) are off by 10.7 % with it, by 3.4 % with :mod:`regc.passes.rf8.shaped`.
 
     ``scale=fitted`` takes for each output the scale with the least error, ``row`` and ``tensor`` take powers of two. A
     scale for each output costs no bytes, for the format stores one anyway.

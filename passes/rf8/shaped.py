@@ -7,8 +7,9 @@ Each tap is rounded to the nearest member, and its error is made up for by the t
 error feedback (GPTQ, arXiv 2210.17323). An output takes the scale that leaves the least error in this measure, and
 plain rounding where that leaves less, as it does for a few kernels of a handful of taps.
 
-Measured against the authors' rule: ResNet-20 on CIFAR-10 81.2 instead of 80.1 % (float32: 81.0), a voice-activity
-network whose first layer is a Fourier basis 0.005 instead of 0.013 mean absolute difference.
+Measured, as authors' rule, nearest with fitted scales, shaped: relative error of the logits of ResNet-20 (CIFAR-10)
+10.7, 8.2 and 3.4 %; mean absolute difference of a voice-activity network whose first layer is a Fourier basis
+0.013, 0.014 and 0.005.
 """
 
 from __future__ import annotations

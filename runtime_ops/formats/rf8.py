@@ -5,8 +5,8 @@ The value set is the one of the authors' quantizer (arXiv 2506.00486 v1-v3 and i
 an octave, ``{1, 1.0625, 1.125, 1.25, 1.5, 1.75, 1.875} * 2**e``. No bit layout was published; this one is ours:
 
 ``byte = sign << 7 | E << 3 | R``; ``E == 0`` is zero, else the value is ``(-1)**sign * 2**(E - 15) *
-SIGNIFICANDS[R]``. Every member has one code, and magnitudes sort like codes. A weight is ``scale[n] * value``, the
-scale being the power of two of the largest weight of the tensor or of the output.
+SIGNIFICANDS[R]``. Every member has one code, and magnitudes sort like codes. A weight is ``scale[n] * value``;
+the authors know no scale, which here is a power of two that puts the largest weight into the top octave.
 
 Outputs are stored in tiles of 16 and inputs in blocks of 4, so that 64 bytes hold 16 outputs x 4 inputs, in the order
 ``[lane, pair, row, odd]`` for output ``4 * lane + row`` and input ``2 * pair + odd``: interleaving the high and the
