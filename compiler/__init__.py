@@ -13,18 +13,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regc.compiler.compile import CompileResult, compile_model
     from regc.compiler.errors import ModelError, RegcError, UsageError
     from regc.compiler.model import Model, load, save
     from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo, option
-    from regc.compiler.pipeline import CompileResult, PassManager, Progress, SiteRecord, compile_model
+    from regc.compiler.pipeline import PassManager
+    from regc.compiler.records import Progress, SiteRecord
     from regc.compiler.spec import format_passes, parse_passes
     from regc.compiler.terms import Coded, Dense, Product, Sum, Term
 
 _HOMES = {
+    "compile": ("CompileResult", "compile_model"),
     "errors": ("ModelError", "RegcError", "UsageError"),
     "model": ("Model", "load", "save"),
     "passes": ("Decision", "Pass", "Preview", "Refusal", "SiteInfo", "option"),
-    "pipeline": ("CompileResult", "PassManager", "Progress", "SiteRecord", "compile_model"),
+    "pipeline": ("PassManager",),
+    "records": ("Progress", "SiteRecord"),
     "spec": ("format_passes", "parse_passes"),
     "terms": ("Coded", "Dense", "Product", "Sum", "Term"),
 }

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from regc.compiler.compile import compile_model
 from regc.compiler.errors import UsageError
 from regc.compiler.model import Model, load
 from regc.compiler.model.files import check_destination
-from regc.compiler.pipeline import Progress, compile_model
+from regc.compiler.records import Progress
 from regc.compiler.report import Report, check_report_path
 from regc.compiler.spec import parse_passes
 from regc.compiler.verify import RANDOM_FEEDS, verify_compiled

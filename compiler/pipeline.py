@@ -1,74 +1,24 @@
-"""The pass manager, which takes weights through the passes one by one, and :func:`compile_model` around it."""
+"""The pass manager, which takes the weights of a model through the passes one by one."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from regc.compiler.errors import UsageError
 from regc.compiler.lower import Lowering
-from regc.compiler.model import Model, from_proto, load, save
+from regc.compiler.model import Model
 from regc.compiler.passes import Decision, Pass, Refusal, SiteInfo
+from regc.compiler.records import Progress, SiteRecord
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
-from regc.compiler.spec import format_passes, parse_passes
 from regc.compiler.terms import Coded, Dense, Leaf, Term, relative_error
 from regc.runtime_ops import ops
 
-if TYPE_CHECKING:
-    import onnx
-
-    from regc.compiler.model import SavedFiles
-    from regc.compiler.report import Report
-
 SMALL = 1 << 20
 """Bytes of weights below which the bodies of our operators may outweigh what is saved: worked out first."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a long piece of work is: ``done`` of ``total`` (bytes or items) of a stage, now at ``item``."""
-
-    stage: str
-    done: int
-    total: int
-    item: str
-
-
-@dataclass(frozen=True)
-class SiteRecord:
-    """One weight of a model and what became of it.
-
-    ``before`` and ``after`` are labels of terms, equal when nothing was done; bytes count all stored copies.
-    ``error`` is ``||W - W'|| / ||W||`` of the whole weight, None when it is untouched. ``emitted`` tells by what it
-    is computed now.
-    """
-
-    info: SiteInfo
-    before: str
-    after: str
-    nbytes_before: int
-    nbytes_after: int
-    error: float | None
-    emitted: str
-    decisions: tuple[Decision, ...]
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether any pass took the weight."""
-        return self.error is not None
-
-    @property
-    def reason(self) -> str:
-        """Why nothing was done, in words; empty when something was."""
-        words = dict.fromkeys(f"{d.pass_name}: {d.reason}" if d.pass_name else d.reason for d in self.decisions)
-        return "" if self.changed else "; ".join(map(str, words))
 
 
 class PassManager:
@@ -244,74 +194,3 @@ def _paying(results: list[_Result], opset: int) -> list[_Result]:
 
 def _operator(leaf: Coded, site: SiteInfo, opset: int) -> str:
     return leaf.matmul if site.multiplied and ops.OPERATORS[leaf.matmul].since_opset <= opset else leaf.decoder
-
-
-@dataclass
-class CompileResult:
-    """What :func:`compile_model` gives back: the rewritten model and the record of every weight."""
-
-    model: Model
-    records: list[SiteRecord]
-    pipeline: str
-    seconds: float
-    callback: Callable[[Progress], None] = field(default=lambda progress: None, repr=False)
-
-    @property
-    def changed(self) -> bool:
-        """Whether any weight was changed."""
-        return any(record.changed for record in self.records)
-
-    @property
-    def report(self) -> Report:
-        """The records as a report; ``str()`` of it is the table."""
-        from regc.compiler.report import Report  # noqa: PLC0415 - the report needs rich, compiling does not
-
-        return Report.of(self)
-
-    def save(self, path: str | Path, *, external_data: bool | None = None) -> SavedFiles:
-        """Write the model; see :func:`regc.compiler.model.save`."""
-        return save(self.model, path, external_data=external_data)
-
-
-def compile_model(
-    model: str | Path | onnx.ModelProto | Model,
-    passes: Sequence[Pass] | str,
-    *,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    callback: Callable[[Progress], None] | None = None,
-) -> CompileResult:
-    """Compress the weights of a model. The file or the proto given is never changed.
-
-    ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them.
-
-    Raises:
-        ModelError: the model cannot be read.
-        UsageError: a pass text, an option or a selector is wrong.
-    """
-    start = time.perf_counter()
-    pipeline = parse_passes(passes) if isinstance(passes, str) else list(passes)
-    manager = PassManager(pipeline, include=include, exclude=exclude, callback=callback)
-    opened = _open(model)
-    records = manager.run(opened)
-    result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start, manager.callback)
-    if result.changed:
-        opened.metadata |= _metadata(opened, result.pipeline)
-    return result
-
-
-def _open(model: Any) -> Model:
-    if isinstance(model, Model):
-        return model
-    return load(model) if isinstance(model, str | Path) else from_proto(model)
-
-
-def _metadata(model: Model, pipeline: str) -> dict[str, str]:
-    import importlib.metadata  # noqa: PLC0415
-
-    values = {
-        "regc.version": importlib.metadata.version("regc"),
-        "regc.passes": pipeline,
-        "regc.source_sha256": model.digest(),
-    }
-    return {key: value for key, value in values.items() if value}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regc.compiler.pipeline import Progress
+    from regc.compiler.records import Progress
 
 PIPED_WIDTH = 110
 """Columns of what is written to a file or a pipe, unless COLUMNS says otherwise."""
@@ -26,7 +26,7 @@ def console() -> Console:
 
 
 class ProgressBar:
-    """Shows :class:`~regc.compiler.pipeline.Progress` with the time left; silent when stderr is not a
+    """Shows :class:`~regc.compiler.records.Progress` with the time left; silent when stderr is not a
     terminal.
 
     ``stage`` is the last one heard of.
@@ -71,6 +71,6 @@ class ProgressBar:
 
     def verifying(self, done: int, total: int, item: str) -> None:
         """Show a step of a verification."""
-        from regc.compiler.pipeline import Progress  # noqa: PLC0415 - slow to import
+        from regc.compiler.records import Progress  # noqa: PLC0415 - slow to import
 
         self(Progress("verify", done, total, item))

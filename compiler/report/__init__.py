@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from regc.compiler.errors import RegcError, UsageError
 
 if TYPE_CHECKING:
-    from regc.compiler.pipeline import CompileResult, SiteRecord
+    from regc.compiler.compile import CompileResult
+    from regc.compiler.records import SiteRecord
     from regc.compiler.verify import Verification
 
 __all__ = ["Report", "check_report_path"]

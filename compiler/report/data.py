@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from regc.compiler.report.summary import by_pass, emissions, refused, why
+from regc.compiler.report.summary import by_pass, emissions, refused
 
 if TYPE_CHECKING:
-    from regc.compiler.pipeline import SiteRecord
+    from regc.compiler.records import SiteRecord
     from regc.compiler.report import Report
     from regc.compiler.verify import Verification
 
@@ -53,7 +53,7 @@ def _record(record: SiteRecord) -> dict[str, Any]:
         "bytes_after": record.nbytes_after,
         "error": plain(record.error),
         "emitted": record.emitted or None,
-        "reason": why(record) or None,
+        "reason": record.reason or None,
         "decisions": [
             {
                 "pass": decision.pass_name or None,

@@ -7,10 +7,10 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from regc.compiler.report import text
-from regc.compiler.report.summary import by_pass, refused, why
+from regc.compiler.report.summary import by_pass, refused
 
 if TYPE_CHECKING:
-    from regc.compiler.pipeline import SiteRecord
+    from regc.compiler.records import SiteRecord
     from regc.compiler.report import Report
     from regc.compiler.verify import Verification
 
@@ -110,7 +110,7 @@ def _row(record: SiteRecord, largest: int) -> Sequence[str]:
         f'<div class="bar">{bars}</div>',
         f"{text.size(record.nbytes_before)}{after}",
         text.number(record.error) if record.error is not None else "",
-        escape(record.emitted) if record.changed else _soft(why(record)),
+        escape(record.emitted) if record.changed else _soft(record.reason),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from regc.compiler.passes import Decision
-    from regc.compiler.pipeline import SiteRecord
+    from regc.compiler.records import SiteRecord
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -23,20 +23,9 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
-def why(record: SiteRecord) -> str:
-    """Why a weight was left alone: ``low-rank, ternary: reason; rf8: another``. Empty when it was changed."""
-    if record.changed:
-        return ""
-    reasons = grouped(record.decisions, lambda decision: decision.reason or "")
-    passes = {
-        reason: ", ".join(dict.fromkeys(d.pass_name for d in own if d.pass_name)) for reason, own in reasons.items()
-    }
-    return "; ".join(f"{names}: {reason}" if names else reason for reason, names in passes.items())
-
-
 def refused(records: Sequence[SiteRecord]) -> list[tuple[str, list[SiteRecord]]]:
     """The untouched weights by reason, the reason that costs most bytes first."""
-    groups = grouped((record for record in records if not record.changed), why)
+    groups = grouped((record for record in records if not record.changed), lambda record: record.reason)
     return sorted(groups.items(), key=lambda group: -sum(record.nbytes_before for record in group[1]))
 
 

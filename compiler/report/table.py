@@ -13,7 +13,7 @@ from regc.compiler.report import text
 from regc.compiler.report.summary import alike, by_pass, emissions, refused
 
 if TYPE_CHECKING:
-    from regc.compiler.pipeline import SiteRecord
+    from regc.compiler.records import SiteRecord
     from regc.compiler.report import Report
     from regc.compiler.verify import Verification
 

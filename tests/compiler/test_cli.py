@@ -9,7 +9,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from regc.compiler import job, pipeline
+from regc.compiler import compile, job, records
 from regc.compiler.cli import main
 from support import model, normal, run
 
@@ -90,16 +90,16 @@ def test_tolerances_that_are_met_are_no_matter(path: Path) -> None:
 
 
 def test_a_result_that_does_not_run_exits_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = pipeline.CompileResult.save
+    save = compile.CompileResult.save
 
-    def broken(self: pipeline.CompileResult, to: Path, **options: Any) -> Any:
+    def broken(self: compile.CompileResult, to: Path, **options: Any) -> Any:
         saved = save(self, to, **options)
         proto = onnx.load(to)
         proto.graph.node[0].op_type = "NoSuchOperator"
         onnx.save(proto, to)
         return saved
 
-    monkeypatch.setattr(pipeline.CompileResult, "save", broken)
+    monkeypatch.setattr(compile.CompileResult, "save", broken)
     outcome = compiled(path, "--passes", "rf8")
     assert outcome.exit_code == 1
     assert "out.onnx was written, but" in outcome.stderr
@@ -176,7 +176,7 @@ def test_an_interruption_says_what_is_there(
     path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, words: str
 ) -> None:
     def interrupted(job: object, callback: Any) -> None:
-        callback(pipeline.Progress(stage, 0, 1, "x"))
+        callback(records.Progress(stage, 0, 1, "x"))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(job, "run_job", interrupted)

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from regc.compiler import Decision, RegcError, SiteInfo, UsageError, compile_model, load
-from regc.compiler.pipeline import SiteRecord
+from regc.compiler.records import SiteRecord
 from regc.compiler.report import Report, check_report_path, text
 from regc.compiler.report.catalog import show_pass, show_passes
 from regc.compiler.report.inspection import inspect_model, inspection_data, show_inspection
-from regc.compiler.report.summary import by_pass, refused, why
+from regc.compiler.report.summary import by_pass, refused
 from regc.compiler.report.table import show_report
 from regc.compiler.verify import OutputError, Verification
 from regc.passes import RF8, LowRank, Ternary
@@ -149,9 +149,9 @@ def test_a_weight_changed_in_part_counts_as_changed() -> None:
 
 
 def test_reasons_shared_by_passes_are_told_once() -> None:
-    assert why(left("a")) == f"low-rank, ternary: {SMALL}"
-    assert why(changed("a")) == ""
-    assert why(record("a", Decision("a", "", "", "", None, "is itself an output"))) == "is itself an output"
+    assert left("a").reason == f"low-rank, ternary: {SMALL}"
+    assert changed("a").reason == ""
+    assert record("a", Decision("a", "", "", "", None, "is itself an output")).reason == "is itself an output"
     reasons = [reason for reason, _ in refused([left("a", "x"), left("b", "y"), left("c", "y")])]
     assert reasons == ["low-rank, ternary: y", "low-rank, ternary: x"]
 

@@ -1,0 +1,90 @@
+"""From a model to a compressed one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regc.compiler.model import Model, from_proto, load, save
+from regc.compiler.passes import Pass
+from regc.compiler.pipeline import PassManager
+from regc.compiler.records import Progress, SiteRecord
+from regc.compiler.spec import format_passes, parse_passes
+
+if TYPE_CHECKING:
+    import onnx
+
+    from regc.compiler.model import SavedFiles
+    from regc.compiler.report import Report
+
+
+@dataclass
+class CompileResult:
+    """What :func:`compile_model` gives back: the rewritten model and the record of every weight."""
+
+    model: Model
+    records: list[SiteRecord]
+    pipeline: str
+    seconds: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether any weight was changed."""
+        return any(record.changed for record in self.records)
+
+    @property
+    def report(self) -> Report:
+        """The records as a report; ``str()`` of it is the table."""
+        from regc.compiler.report import Report  # noqa: PLC0415 - the report needs rich, compiling does not
+
+        return Report.of(self)
+
+    def save(self, path: str | Path, *, external_data: bool | None = None) -> SavedFiles:
+        """Write the model; see :func:`regc.compiler.model.save`."""
+        return save(self.model, path, external_data=external_data)
+
+
+def compile_model(
+    model: str | Path | onnx.ModelProto | Model,
+    passes: Sequence[Pass] | str,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    callback: Callable[[Progress], None] | None = None,
+) -> CompileResult:
+    """Compress the weights of a model. The file or the proto given is never changed.
+
+    ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them.
+
+    Raises:
+        ModelError: the model cannot be read.
+        UsageError: a pass text, an option or a selector is wrong.
+    """
+    start = time.perf_counter()
+    pipeline = parse_passes(passes) if isinstance(passes, str) else list(passes)
+    manager = PassManager(pipeline, include=include, exclude=exclude, callback=callback)
+    opened = _open(model)
+    records = manager.run(opened)
+    result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start)
+    if result.changed:
+        opened.metadata |= _metadata(opened, result.pipeline)
+    return result
+
+
+def _open(model: str | Path | onnx.ModelProto | Model) -> Model:
+    if isinstance(model, Model):
+        return model
+    return load(model) if isinstance(model, str | Path) else from_proto(model)
+
+
+def _metadata(model: Model, pipeline: str) -> dict[str, str]:
+    values = {
+        "regc.version": importlib.metadata.version("regc"),
+        "regc.passes": pipeline,
+        "regc.source_sha256": model.digest(),
+    }
+    return {key: value for key, value in values.items() if value}

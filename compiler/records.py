@@ -1,0 +1,53 @@
+"""What is told of a compilation while it runs and after: progress, and the record of every weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regc.compiler.passes import Decision, SiteInfo
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long piece of work is: ``done`` of ``total`` (bytes or items) of a stage, now at ``item``."""
+
+    stage: str
+    done: int
+    total: int
+    item: str
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """One weight of a model and what became of it.
+
+    ``before`` and ``after`` are labels of terms, equal when nothing was done; bytes count all stored copies.
+    ``error`` is ``||W - W'|| / ||W||`` of the whole weight, None when it is untouched. ``emitted`` tells by what it
+    is computed now.
+    """
+
+    info: SiteInfo
+    before: str
+    after: str
+    nbytes_before: int
+    nbytes_after: int
+    error: float | None
+    emitted: str
+    decisions: tuple[Decision, ...]
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether any pass took the weight."""
+        return self.error is not None
+
+    @property
+    def reason(self) -> str:
+        """Why nothing was done: ``low-rank, ternary: reason; rf8: another``. Empty when something was."""
+        if self.changed:
+            return ""
+        passes: dict[str, list[str]] = {}
+        for decision in self.decisions:
+            passes.setdefault(decision.reason or "", []).append(decision.pass_name)
+        names = {reason: ", ".join(dict.fromkeys(filter(None, by))) for reason, by in passes.items()}
+        return "; ".join(f"{by}: {reason}" if by else reason for reason, by in names.items())
