@@ -94,10 +94,10 @@ def ours(pass_: RF8 | Ternary, tolerance: float) -> Build:
         term = pass_.fit(Dense(weight), site)
         assert isinstance(term, Coded), term
         operands: dict[str, Any] = {**term.operands(), "bias": np.zeros(1, np.float32)}
-        inputs = [x if key == "x" else f"{name}.{key}" for key in ops.OPERATORS[term.matmul].inputs]
-        node = helper.make_node(term.matmul, inputs, [y], domain=ops.DOMAIN)
+        inputs = [x if key == "x" else f"{name}.{key}" for key in ops.OPERATORS[term.matmuls[0]].inputs]
+        node = helper.make_node(term.matmuls[0], inputs, [y], domain=ops.DOMAIN)
         constants = [_constant(f"{name}.{key}", value) for key, value in operands.items()]
-        return Layer([node], constants, term.dense(), tolerance, {term.matmul})
+        return Layer([node], constants, term.dense(), tolerance, {term.matmuls[0]})
 
     return build
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ def compile_model(
     exclude: Sequence[str] = (),
     callback: Callable[[Progress], None] | None = None,
 ) -> CompileResult:
-    """Compress the weights of a model. The file or the proto given is never changed.
+    """Compress the weights of a model. A file or a proto is never changed; an opened :class:`Model` is.
 
     ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them.
 
@@ -65,13 +65,14 @@ def compile_model(
         UsageError: a pass text, an option or a selector is wrong.
     """
     start = time.perf_counter()
-    pipeline = parse_passes(passes) if isinstance(passes, str) else list(passes)
-    manager = PassManager(pipeline, include=include, exclude=exclude, callback=callback)
+    pipeline = parse_passes(passes) if isinstance(passes, str) else _list(passes)
+    chosen = {"include": _selectors(include), "exclude": _selectors(exclude)}
+    manager = PassManager(pipeline, **chosen, callback=callback)
     opened = _open(model)
     records = manager.run(opened)
     result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start)
     if result.changed:
-        opened.metadata |= _metadata(opened, result.pipeline)
+        opened.metadata |= _metadata(opened, result.pipeline, chosen)
     return result
 
 
@@ -81,10 +82,17 @@ def _open(model: str | Path | onnx.ModelProto | Model) -> Model:
     return load(model) if isinstance(model, str | Path) else from_proto(model)
 
 
-def _metadata(model: Model, pipeline: str) -> dict[str, str]:
-    values = {
-        "regc.version": importlib.metadata.version("regc"),
-        "regc.passes": pipeline,
-        "regc.source_sha256": model.digest(),
-    }
-    return {key: value for key, value in values.items() if value}
+def _list(passes: Sequence[Pass] | Pass) -> list[Pass]:
+    return [passes] if isinstance(passes, Pass) else list(passes)
+
+
+def _selectors(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _metadata(model: Model, pipeline: str, chosen: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """How the model was made, for its metadata; what an earlier run of ours left there stays in front."""
+    values = {"version": importlib.metadata.version("regc"), "passes": pipeline, "source_sha256": model.digest()}
+    values |= {key: "|".join(selectors) for key, selectors in chosen.items()}
+    named = {f"regc.{key}": value for key, value in values.items() if value}
+    return {key: " ; ".join(filter(None, (model.metadata.get(key), value))) for key, value in named.items()}

@@ -9,11 +9,13 @@ import numpy as np
 
 from regc.compiler.errors import UsageError
 from regc.compiler.lower import Lowering
+from regc.compiler.lower.emit import operator_at
 from regc.compiler.model import Model
 from regc.compiler.passes import Decision, Pass, Refusal, SiteInfo
 from regc.compiler.records import Progress, SiteRecord
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
+from regc.compiler.spec import check_types
 from regc.compiler.terms import Coded, Dense, Leaf, Term, relative_error
 from regc.runtime_ops import ops
 
@@ -41,6 +43,10 @@ class PassManager:
     ) -> None:
         if not passes:
             raise UsageError("a pipeline needs at least one pass; see: regc passes")
+        for pass_ in passes:
+            if not isinstance(pass_, Pass):
+                raise UsageError(f"a pipeline is a list of passes such as RF8(), or one text; it has {pass_!r}")
+            check_types(pass_)
         self.passes = tuple(passes)
         self.selection = Selection(tuple(include), tuple(exclude))
         self.callback = callback or (lambda progress: None)
@@ -193,4 +199,4 @@ def _paying(results: list[_Result], opset: int) -> list[_Result]:
 
 
 def _operator(leaf: Coded, site: SiteInfo, opset: int) -> str:
-    return leaf.matmul if site.multiplied and ops.OPERATORS[leaf.matmul].since_opset <= opset else leaf.decoder
+    return (operator_at(leaf, opset) if site.multiplied else None) or leaf.decoder

@@ -1,11 +1,12 @@
 """Pipelines as text: ``low-rank{ratio=2},ternary{group=64,include=*.mlp.*|op:Conv},rf8``.
 
 The syntax follows from the fields of the passes, and :func:`format_passes` gives back text that parses to equal passes.
-A list is joined by ``|``; a comma inside round brackets belongs to the value.
+A list is joined by ``|``; a comma inside round brackets belongs to the value, as does anything in double quotes.
 """
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from regc.compiler.suggest import nearest
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _OPEN, _CLOSE = "({", ")}"
+_PLAIN = re.compile(r"[^\s\"\\,|{}()]+(\([^\s\"\\|{}()]*\))?")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def parse_passes(text: str) -> list[Pass]:
@@ -60,7 +63,10 @@ def format_value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return "|".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return "|".join(map(format_value, value))
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _format_pass(pass_: Pass) -> str:
@@ -71,11 +77,45 @@ def _format_pass(pass_: Pass) -> str:
 
 def _parse_pass(entry: str, text: str) -> Pass:
     name, brace, rest = entry.partition("{")
+    if "(" in name:
+        raise UsageError(f'options go in braces: {name.partition("(")[0]}{{...}}, in --passes "{text}"')
     if brace and not rest.endswith("}"):
-        raise UsageError(f'"{entry}" in --passes "{text}" lacks its closing brace')
+        raise UsageError(f'a comma is missing after "}}" in --passes "{text}"')
     pass_ = registry.get(name.strip())
-    options = dict(_parse_option(pass_, option, text) for option in _split(rest[:-1], text) if option)
+    options: dict[str, Any] = {}
+    for key, value in (_parse_option(pass_, option, text) for option in _split(rest[:-1], text) if option):
+        if key in options:
+            raise UsageError(f'option {key} of {pass_.name} is given twice in --passes "{text}"')
+        options[key] = value
     return pass_(**options)
+
+
+def check_types(pass_: Pass) -> None:
+    """Require that the options of a pass made in Python have the declared types.
+
+    Raises:
+        UsageError: an option of another type, such as one selector in place of a list.
+    """
+    for name, hint in hints(type(pass_)).items():
+        value = getattr(pass_, name)
+        if name in {f.name for f in options_of(pass_)} and not _fits(value, hint):
+            remedy = (
+                f"; write {name}=({value!r},)" if typing.get_origin(hint) is tuple and isinstance(value, str) else ""
+            )
+            raise UsageError(f"{pass_.name}: {name} takes {type_name(hint)}, not {value!r}{remedy}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, choice) for choice in choices)
+    if origin is typing.Literal:
+        return value in choices
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, choices[0]) for item in value)
+    if isinstance(value, bool) or hint is bool:
+        return hint is bool and isinstance(value, bool)
+    return isinstance(value, int | float if hint is float else hint)
 
 
 def _parse_option(pass_: type[Pass], option: str, text: str) -> tuple[str, Any]:
@@ -98,7 +138,8 @@ def _convert(value: str, hint: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(value, choices)
     if origin is tuple:
-        return tuple(_convert(part, choices[0]) for part in value.split("|"))
+        return tuple(_convert(part, choices[0]) for part in _split(value, value, "|"))
+    value = _unquoted(value)
     if origin is typing.Literal:
         return next(choice for choice in choices if str(choice) == value) if value in map(str, choices) else _fail()
     if hint is bool:
@@ -122,16 +163,22 @@ def _fail() -> typing.NoReturn:
     raise ValueError
 
 
-def _split(text: str, whole: str) -> list[str]:
-    """Split at the commas that stand in no bracket."""
+def _split(text: str, whole: str, separator: str = ",") -> list[str]:
+    """Split at the separators that stand in no bracket and in no quotes."""
     parts, depth, start = [], 0, 0
-    for position, character in enumerate(text):
+    bare = _QUOTED.sub(lambda found: "q" * len(found.group()), text)
+    for position, character in enumerate(bare):
         depth += (character in _OPEN) - (character in _CLOSE)
         if depth < 0:
             raise UsageError(f'"{character}" in --passes "{whole}" closes nothing')
-        if character == "," and depth == 0:
+        if character == separator and depth == 0:
             parts.append(text[start:position].strip())
             start = position + 1
     if depth:
         raise UsageError(f'a bracket in --passes "{whole}" is not closed')
     return [*parts, text[start:].strip()]
+
+
+def _unquoted(value: str) -> str:
+    found = _QUOTED.fullmatch(value)
+    return re.sub(r"\\(.)", r"\1", found.group(1)) if found else value

@@ -97,14 +97,14 @@ class Dense(Leaf):
 class Coded(Leaf):
     """A leaf held as low-bit codes, which one of our operators multiplies and another decodes.
 
-    ``matmul`` and ``decoder`` name those operators in :data:`regc.runtime_ops.ops.OPERATORS`; ``operands`` holds
+    ``matmuls`` and ``decoder`` name those operators in :data:`regc.runtime_ops.ops.OPERATORS`; ``operands`` holds
     their constant inputs by name.
     """
 
     @property
     @abstractmethod
-    def matmul(self) -> str:
-        """Name of the operator that computes ``x @ W.T + bias``."""
+    def matmuls(self) -> tuple[str, ...]:
+        """Names of the operators that compute ``x @ W.T + bias``; the first that the model's opset allows is used."""
 
     @property
     @abstractmethod

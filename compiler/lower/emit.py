@@ -18,6 +18,11 @@ from regc.runtime_ops.ops import DOMAIN, OPERATORS
 _FLOAT32 = np.dtype(np.float32)
 
 
+def operator_at(leaf: Coded, opset: int) -> str | None:
+    """The operator that multiplies by a coded leaf in a model of this opset; None when all of them need a newer one."""
+    return next((name for name in leaf.matmuls if OPERATORS[name].since_opset <= opset), None)
+
+
 class Operands:
     """The constants of emitted terms, each stored once however many nodes read it, and the operators used."""
 
@@ -136,7 +141,8 @@ class Emitter:
         constants = dict(self.operands.of(leaf, self.name))
         constants["x"] = self.cast(x, dtype, _FLOAT32)
         constants["bias"] = bias if bias is not None else self.operands.small(np.zeros(1, np.float32), "regc.no_bias")
-        product = self.ours(leaf.matmul, [constants[key] for key in OPERATORS[leaf.matmul].inputs])
+        operator = operator_at(leaf, self.operands.model.opset) or leaf.matmuls[0]
+        product = self.ours(operator, [constants[key] for key in OPERATORS[operator].inputs])
         return self.cast(product, _FLOAT32, dtype)
 
     def insert(self, graph: gs.Graph, result: gs.Tensor, output: gs.Tensor, *, before: gs.Node | None = None) -> None:

@@ -9,15 +9,15 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.convolve import convolve
-from regc.compiler.lower.emit import Emitter, Operands
+from regc.compiler.lower.emit import Emitter, Operands, operator_at
 from regc.compiler.model import Model, load_values
-from regc.compiler.sites import Holder, Reader, Scopes, Site, replaceable
-from regc.compiler.sites.chains import constant_of, parts
+from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replaceable
+from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Transpose
 from regc.compiler.terms import Coded, Product, Sum, Term
-from regc.runtime_ops.ops import OPERATORS
 
 _FLOAT32 = np.dtype(np.float32)
+_MULTIPLIES = frozenset({"Conv", "MatMul"})
 
 
 class Lowering:
@@ -39,7 +39,7 @@ class Lowering:
             for reader in holder.readers:
                 emitted |= dict.fromkeys(self._replace(holder, reader, site.info.name, term))
             if holder.tensor.outputs:
-                users = sorted({node.op for node in _final_readers(holder.tensor)})
+                users = sorted({node.op for node in readers_of(holder.tensor)})
                 self._decode(holder, site.info.name, term)
                 emitted[f"decoded in front of {', '.join(users)}"] = None
         self.operands.end_of_weight()
@@ -52,11 +52,10 @@ class Lowering:
             return []
         emitter = Emitter(self.operands, name)
         result = emit(emitter, reader, term)
-        names = [f"{node.domain}::{node.op}" if node.domain else node.op for node in emitter.nodes]
+        ours = [f"{node.domain}::{node.op}" for node in emitter.nodes if node.domain]
+        standard = [node.op for node in emitter.nodes if node.op in _MULTIPLIES]
         self._take_place(emitter, reader, result)
-        return [
-            name for name in dict.fromkeys(names) if name.startswith("ai.regc") or "MatMul" in name or name == "Conv"
-        ]
+        return ours or standard
 
     def _take_place(self, emitter: Emitter, reader: Reader, result: gs.Tensor) -> None:
         node, output = reader.node, reader.node.outputs[0]
@@ -68,13 +67,13 @@ class Lowering:
 
     def _sweep(self, tensor: gs.Tensor) -> None:
         """Remove the chain that computes a tensor which nothing reads any more."""
-        read = tensor.outputs or any(tensor is output for output in self.scopes.outputs())
-        if not read and tensor.inputs:
-            producer = tensor.inputs[0]
-            sources = list(producer.inputs)
-            self._remove(producer)
-            for source in sources:
-                self._sweep(source)
+        kept = {id(output) for output in self.scopes.outputs()}
+        left = [tensor]
+        while left:
+            tensor = left.pop()
+            if tensor.inputs and not tensor.outputs and id(tensor) not in kept:
+                left += tensor.inputs[0].inputs
+                self._remove(tensor.inputs[0])
 
     def _remove(self, node: gs.Node) -> None:
         graph = self.scopes.graph_of(node)
@@ -98,15 +97,6 @@ class Lowering:
         emitter.insert(holder.graph, emitter.cast(matrix, _FLOAT32, dtype), tensor)
 
 
-def _final_readers(tensor: gs.Tensor) -> list[gs.Node]:
-    """The nodes that read a tensor, looking through chains that only move it."""
-    found: list[gs.Node] = []
-    for node in tensor.outputs:
-        through = [t for t in node.outputs if parts(t)]
-        found += [reader for t in through for reader in _final_readers(t)] if through else [node]
-    return found
-
-
 _Emit = Callable[[Emitter, Reader, Term], gs.Tensor]
 
 
@@ -119,7 +109,7 @@ def _way(holder: Holder, reader: Reader, term: Term, opset: int) -> _Emit | None
 
 
 def _legal(term: Term, opset: int) -> bool:
-    return all(OPERATORS[leaf.matmul].since_opset <= opset for leaf in term.leaves() if isinstance(leaf, Coded))
+    return all(operator_at(leaf, opset) is not None for leaf in term.leaves() if isinstance(leaf, Coded))
 
 
 def _matmul(emitter: Emitter, reader: Reader, term: Term) -> gs.Tensor:

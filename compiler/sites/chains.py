@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 import onnx.helper
 import onnx_graphsurgeon as gs
 
+from regc.compiler.errors import ModelError
 from regc.compiler.model import load_values
+from regc.compiler.model.protos import describe
 from regc.compiler.sites.layout import Layout, Reshape, Shape, Transpose
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
@@ -44,34 +46,73 @@ def constant_of(tensor: gs.Tensor) -> gs.Constant | None:
 
 
 def trace(tensor: gs.Tensor) -> Chain | None:
-    """Follow a tensor back to its constant; None when it is computed from anything else."""
-    constant = constant_of(tensor)
-    if constant is not None:
-        return Chain(tensor, Layout(tuple(constant.shape)), numpy_type(constant.dtype))
-    producer = tensor.inputs[0] if tensor.inputs else None
-    if producer is None or producer.op not in _STEPS or producer.domain not in _STANDARD:
-        return None
-    before = trace(producer.inputs[0])
-    return _STEPS[producer.op](producer, before) if before is not None else None
+    """Follow a tensor back to its constant; None when it is computed from anything else, or converted on the way to a
+    type that holds less than it has in the end.
+
+    Raises:
+        ModelError: an operator on the way whose attributes or inputs make no sense.
+    """
+    steps: list[gs.Node] = []
+    while (constant := constant_of(tensor)) is None:
+        producer = _producer(tensor, _STEPS)
+        if producer is None:
+            return None
+        steps.append(producer)
+        tensor = producer.inputs[0]
+    chain: Chain | None = Chain(tensor, Layout(tuple(constant.shape)), numpy_type(constant.dtype))
+    for node in reversed(steps):
+        chain = _step(node, chain) if chain is not None else None
+    return chain
 
 
 def parts(tensor: gs.Tensor) -> list[gs.Tensor]:
     """The constants that a tensor is cut and joined from, by the operators of :func:`trace`, Slice, Split and Concat.
 
-    Exporters reorder the gates of recurrent weights that way. Empty when anything but constants goes in.
+    Exporters reorder the gates of recurrent weights that way. Empty when anything but constants goes in, or when the
+    tensor is made of integers on the way.
     """
-    if constant_of(tensor) is not None:
-        return [tensor]
-    producer = tensor.inputs[0] if tensor.inputs else None
-    if producer is None or producer.domain not in _STANDARD or producer.op not in _CUTS:
-        return []
-    cut = producer.inputs if producer.op == "Concat" else producer.inputs[:1]
-    found = [parts(source) for source in cut]
-    return [source for sources in found for source in sources] if all(found) else []
+    found: list[gs.Tensor] = []
+    left = [tensor]
+    while left:
+        tensor = left.pop()
+        if constant_of(tensor) is not None:
+            found.append(tensor)
+            continue
+        producer = _producer(tensor, _CUTS)
+        if producer is None or makes_integers(producer):
+            return []
+        left += reversed(producer.inputs if producer.op == "Concat" else producer.inputs[:1])
+    return found
+
+
+def makes_integers(node: gs.Node) -> bool:
+    """Whether a node converts to a type that is not floating point: what it gives cannot stand a rounding error."""
+    return node.op == "Cast" and numpy_type(node.attrs.get("to", 1)).name not in FLOATS
+
+
+def _producer(tensor: gs.Tensor, known: Container[str]) -> gs.Node | None:
+    """The standard operator that computes a tensor from others, if it is one of those known."""
+    node = tensor.inputs[0] if tensor.inputs else None
+    return node if node is not None and node.inputs and node.domain in _STANDARD and node.op in known else None
+
+
+def _step(node: gs.Node, chain: Chain) -> Chain | None:
+    try:
+        return _STEPS[node.op](node, chain)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"{describe(node)}: does not fit its input ({error}); export the model again") from error
 
 
 def _cast(node: gs.Node, chain: Chain) -> Chain | None:
-    return replace(chain, dtype=numpy_type(node.attrs["to"]))
+    dtype = numpy_type(node.attrs["to"])
+    narrowed = chain.dtype.itemsize < min(dtype.itemsize, numpy_type(_constant(chain).dtype).itemsize)
+    return None if narrowed or dtype.name not in FLOATS else replace(chain, dtype=dtype)
+
+
+def _constant(chain: Chain) -> gs.Constant:
+    constant = constant_of(chain.source)
+    assert constant is not None, "a chain begins at a constant"
+    return constant
 
 
 def _transpose(node: gs.Node, chain: Chain) -> Chain | None:
@@ -130,6 +171,11 @@ _CUTS = frozenset({*_STEPS, "Concat", "Slice", "Split"})
 
 
 def _moved(chain: Chain, move: Transpose | Reshape) -> Chain:
+    source = chain.layout.shape
+    if isinstance(move, Transpose) and sorted(move.perm) != list(range(len(source))):
+        raise ValueError(f"perm {list(move.perm)} for {len(source)} axes")
+    if isinstance(move, Reshape) and math.prod(move.target) != math.prod(source):
+        raise ValueError(f"{list(source)} into {list(move.target)}")
     return replace(chain, layout=chain.layout.then(move))
 
 

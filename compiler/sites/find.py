@@ -1,7 +1,7 @@
-"""The weights of a model: where they are, who reads them, who shares them, and how each lies as a matrix ``[N, K]``.
+"""Finding the weights of a model.
 
 A :class:`Site` is one weight, however often it is stored or read: copies with equal content, also transposed, are one
-site. Weights are found behind chains of Transpose, Identity, Cast, Reshape, Squeeze, Unsqueeze and Flatten, in
+site. Weights are found behind chains of operators that only move elements (:mod:`regc.compiler.sites.chains`), in
 Constant nodes, in the bodies of If, Loop and Scan, and in model-local functions.
 """
 
@@ -15,14 +15,16 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from regc.compiler.model import Model, load_values
+from regc.compiler.model.protos import describe
 from regc.compiler.passes import SiteInfo
-from regc.compiler.sites.chains import FLOATS, constant_of, numpy_type, parts, trace
+from regc.compiler.sites.chains import FLOATS, constant_of, makes_integers, numpy_type, parts, trace
 from regc.compiler.sites.layout import Layout, Shape
 from regc.compiler.sites.operators import Role, role_of, takes_weight
 from regc.compiler.sites.ties import tied_groups
 from regc.compiler.terms import Dense, Float32
 from regc.runtime_ops.ops import DOMAIN
 
+_PRODUCTS = frozenset({"MatMul", "Gemm", "FusedMatMul", "FusedGemm"})
 _CONVOLUTIONS = frozenset({"Conv", "FusedConv"})
 
 
@@ -129,6 +131,8 @@ class Scopes:
 
 
 def _collect(scopes: Scopes, graph: gs.Graph, node: gs.Node, holders: dict[int, Holder]) -> None:
+    if node.op in _PRODUCTS and all(parts(tensor) for tensor in node.inputs[:2]):
+        return  # a product of constants is a constant
     for index, tensor in enumerate(node.inputs):
         chain = trace(tensor)
         role = role_of(node, index, chain.layout.shape) if chain is not None else None
@@ -194,9 +198,25 @@ def _refusal(model: Model, scopes: Scopes, holders: list[Holder]) -> str | None:
         return "is itself an output of the graph"
     if names & model.overridable:
         return "is listed as an input of the graph, so a caller may replace it"
+    for holder in holders:
+        for node in readers_of(holder.tensor):
+            if makes_integers(node):
+                return f"is also converted to integers by {describe(node)}, which a rounding error would change"
     if 0 in holders[0].layout.shape:
         return "has no elements"
     return None
+
+
+def readers_of(tensor: gs.Tensor) -> list[gs.Node]:
+    """The nodes that read a tensor, looking through chains that only move it."""
+    found: list[gs.Node] = []
+    left = list(tensor.outputs)
+    while left:
+        node = left.pop(0)
+        through = [output for output in node.outputs if parts(output)]
+        found += [] if through else [node]
+        left += [reader for output in through for reader in output.outputs]
+    return found
 
 
 def _matrix(holder: Holder) -> Float32:

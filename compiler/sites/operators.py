@@ -50,6 +50,8 @@ def _swapped(shape: Shape) -> Shape:
 
 
 def _matmul(node: gs.Node, index: int, shape: Shape) -> Role | None:
+    if len(node.inputs) != 2:
+        return None
     perm = _swapped(shape) if index == 1 else _identity(shape)
     if len(shape) > 2:
         return Role(index, perm, rows=len(shape) - 1)

@@ -45,8 +45,8 @@ class RF8Term(Coded):
         return LABEL
 
     @property
-    def matmul(self) -> str:  # noqa: D102
-        return "RF8MatMul"
+    def matmuls(self) -> tuple[str, ...]:  # noqa: D102
+        return ("RF8MatMul",)
 
     @property
     def decoder(self) -> str:  # noqa: D102

@@ -51,8 +51,9 @@ class TernaryTerm(Coded):
         return label(self.group, self.inputs)
 
     @property
-    def matmul(self) -> str:  # noqa: D102
-        return "TernaryMatMul" if self.int8_activations else "TernaryMatMulFloat"
+    def matmuls(self) -> tuple[str, ...]:  # noqa: D102
+        exact = ("TernaryMatMul",) if self.int8_activations else ()
+        return (*exact, "TernaryMatMulFloat")
 
     @property
     def decoder(self) -> str:  # noqa: D102

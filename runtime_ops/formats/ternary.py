@@ -6,6 +6,8 @@ input ``16 * block + 4 * p + j``. One ``AND`` with ``3 << 2 * p`` therefore sele
 inputs that one ``vpdpbusd`` (or ``sdot``) multiplies, and the factor ``4 ** p`` is shifted out once at the end of a
 group.
 
+The field value 3 is not valid: what a kernel makes of it is not defined, though nothing but the operands is ever read.
+
 A group of inputs has an integer multiplier of at most 64 relative to its row's scale. With it the matrix product with
 int8 activations stays an integer one: ``|multiplier * trit| <= 64`` cannot saturate the 16-bit pair sums of AVX2,
 and every instruction set, and the function body, give the same bits.

@@ -75,6 +75,24 @@ def test_metadata_tells_how_the_model_was_made() -> None:
     assert set(values) == {"author", "regc.passes", "regc.version", "regc.source_sha256"}
 
 
+def test_metadata_keeps_what_earlier_runs_did() -> None:
+    first = compile_model(two_layers(), "ternary", include=["first"]).model.to_proto()
+    values = {e.key: e.value for e in compile_model(first, "rf8").model.to_proto().metadata_props}
+    assert values["regc.passes"] == "ternary ; rf8"
+    assert values["regc.include"] == "first"
+
+
+@pytest.mark.parametrize("passes", [["rf8"], [RF8], []])
+def test_what_is_no_list_of_passes_is_an_error(passes: list[object]) -> None:
+    with pytest.raises(UsageError, match="pass"):
+        compile_model(two_layers(), passes)  # type: ignore[arg-type]
+
+
+def test_one_pass_and_one_selector_need_no_list() -> None:
+    records = compile_model(two_layers(), RF8(), include="second").records  # type: ignore[arg-type]
+    assert [record.changed for record in records] == [False, True]
+
+
 def test_selectors_choose_for_all_passes_and_for_one() -> None:
     records = compile_model(two_layers(), "rf8", exclude=["first"]).records
     assert [r.changed for r in records] == [False, True]

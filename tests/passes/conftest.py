@@ -51,7 +51,7 @@ def decode() -> Callable[[Coded], Float32]:
 
 @pytest.fixture(scope="session")
 def matmul() -> Callable[[Coded, Float32], Float32]:
-    return lambda term, x: run_operator(term, term.matmul, x)
+    return lambda term, x: run_operator(term, term.matmuls[0], x)
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def test_labels_and_operators(site: MakeSite) -> None:
     weight = Dense(gaussian(64, 128))
     terms = [p.fit(weight, site((64, 128))) for p in (Ternary(), Ternary(group=64), Ternary(act="float32"))]
     assert [t.label for t in terms] == ["ternary", "ternary/64", "ternary"]
-    assert [t.matmul for t in terms] == ["TernaryMatMul", "TernaryMatMul", "TernaryMatMulFloat"]
+    assert [t.matmuls[0] for t in terms] == ["TernaryMatMul", "TernaryMatMul", "TernaryMatMulFloat"]
 
 
 def test_options_reach_the_fit(site: MakeSite) -> None:

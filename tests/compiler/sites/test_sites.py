@@ -2,6 +2,7 @@ import numpy as np
 import onnx
 import pytest
 
+from regc.compiler.errors import ModelError
 from regc.compiler.model import from_proto
 from regc.compiler.sites import Site, find_sites
 from support import model, normal
@@ -183,3 +184,42 @@ def test_bfloat16_and_float64() -> None:
         site = only(model("g (float[n,40] x) => (float y) { t = Cast<to=1>(w) y = MatMul(x, t) }", w=W.T.astype(dtype)))
         assert site.info.dtype == dtype
         np.testing.assert_allclose(site.load().values, W, atol=0.01)
+
+
+def test_a_product_of_constants_is_no_site() -> None:
+    nodes = "t = Transpose(w) c = MatMul(w, t) y = MatMul(x, c)"
+    assert sites(model(f"g (float[n,24] x) => (float[n,24] y) {{ {nodes} }}", w=W)) == []
+
+
+def test_weights_that_become_integers_are_refused() -> None:
+    proto = model("g (int32[n,40] x) => (int32 y) { t = Cast<to=6>(w) y = MatMul(x, t) }", w=W.T * 100)
+    assert sites(proto) == []
+    nodes = "y = MatMul(x, w) t = Cast<to=6>(w) z = ReduceSum<keepdims=0>(t)"
+    refusal = only(model(f"g (float[n,40] x) => (float y, int32 z) {{ {nodes} }}", w=W.T * 100)).refusal
+    assert refusal is not None
+    assert "converted to integers by node 't' (Cast)" in refusal
+
+
+def test_a_weight_narrowed_on_the_way_is_decoded_in_front_of_that() -> None:
+    nodes = "h = Cast<to=10>(w) t = Cast<to=1>(h) y = MatMul(x, t)"
+    assert not only(model(f"g (float[n,40] x) => (float y) {{ {nodes} }}", w=W.T)).info.multiplied
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "s = Constant<value=int64[2]{7,7}>() t = Reshape(w, s)",
+        "s = Constant<value=int64[3]{40,24,0}>() t = Reshape(w, s)",
+        "t = Transpose<perm=[0,3]>(w)",
+        "t = Transpose<perm=[0,0]>(w)",
+    ],
+)
+def test_chains_that_make_no_sense_are_named(nodes: str) -> None:
+    with pytest.raises(ModelError, match=r"node 't' \((Reshape|Transpose)\): does not fit"):
+        sites(model(f"g (float[n,40] x) => (float y) {{ {nodes} y = MatMul(x, t) }}", w=W.T))
+
+
+def test_long_chains() -> None:
+    names = [f"t{i}" for i in range(1500)]
+    chain = " ".join(f"{after} = Identity({before})" for before, after in zip(["w", *names], names, strict=False))
+    assert only(model(f"g (float[n,40] x) => (float y) {{ {chain} y = MatMul(x, t1499) }}", w=W.T)).info.multiplied
