@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks import digits
 from benchmarks.timing import medians
-from regc.compiler import compile_model
+from regc.compiler.job import DONE, Job, run_job, write_reports
 from regc.runtime_ops import make_session
 
 FOLDER = Path("demo")
@@ -41,16 +41,17 @@ def main() -> None:
     paths = [original, *(_compress(console, original, pipeline) for pipeline in PIPELINES)]
     rows = _measure(["float32, as trained", *PIPELINES], paths)
     console.print(_table(rows))
-    console.print(f"models and reports are in {FOLDER}/; look at {FOLDER}/{_stem(PIPELINES[-1])}.html")
+    console.print(f"models and reports are in {FOLDER}/; look at {FOLDER}/{_stem(PIPELINES[0])}.html")
     console.print(f"try: regc inspect {original}")
 
 
 def _compress(console: Console, original: Path, pipeline: str) -> Path:
     with console.status(f"compressing with {pipeline}"):
-        result = compile_model(original, pipeline)
         path = FOLDER / f"{_stem(pipeline)}.onnx"
-        result.save(path)
-        result.report.write(path.with_suffix(".html"))
+        outcome = run_job(Job(original, path, pipeline), lambda progress: None)
+        write_reports(outcome.report, [path.with_suffix(".html")])
+    if outcome.exit_code != DONE:
+        raise RuntimeError(f"{pipeline}: {outcome.words}")
     return path
 
 
@@ -67,9 +68,10 @@ def _measure(names: list[str], paths: list[Path]) -> list[Row]:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table(title="597 images not seen in training; one image at a time, one thread, interleaved medians")
-    for heading in ("passes", "file", "smaller", "accuracy", "latency", "faster"):
-        table.add_column(heading, justify="left" if heading == "passes" else "right")
+    table = Table(title=f"{len(digits.load_digits().test_y)} unseen images, one at a time, one thread")
+    table.add_column("passes", overflow="fold")
+    for heading in ("file", "smaller", "accuracy", "latency", "faster"):
+        table.add_column(heading, justify="right", no_wrap=True)
     first = rows[0]
     for row in rows:
         size = row.path.stat().st_size

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regc.compiler.compile import compile_model
-from regc.compiler.errors import UsageError
+from regc.compiler.errors import RegcError, UsageError
 from regc.compiler.model import Model, load
 from regc.compiler.model.files import check_destination
 from regc.compiler.records import Progress
 from regc.compiler.report import Report, check_report_path
 from regc.compiler.spec import parse_passes
-from regc.compiler.verify import RANDOM_FEEDS, verify_compiled
-from regc.compiler.verify.feeds import feed_files, inputs_of_model, load_feeds
+from regc.compiler.verify import RANDOM_FEEDS, Verification, verify_compiled
+from regc.compiler.verify.feeds import check_feeds, feed_files, inputs_of_model
 
 DONE, FAILED, UNCHANGED, MISSED = 0, 1, 3, 4
 """Exit codes; 2 is a wrong use of the command line."""
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: its report, the exit code, and a last line that says it in words (empty when all is
+    """How a job ended: its report, the exit code, and last lines that say it in words (empty when all is
     well).
     """
 
@@ -55,7 +55,9 @@ class Outcome:
 
 
 def run_job(job: Job, callback: Callable[[Progress], None]) -> Outcome:
-    """Compile, write, verify and report. When nothing was changed nothing is written but the reports.
+    """Compile, write and verify; :func:`write_reports` does the rest. When nothing was changed nothing is written.
+
+    From the stage "verify" on, ``job.output`` is there.
 
     Raises:
         UsageError: anything about the job that cannot be meant, found before the passes run wherever
@@ -68,14 +70,28 @@ def run_job(job: Job, callback: Callable[[Progress], None]) -> Outcome:
     if result.changed:
         callback(Progress("save", 0, 1, job.output.name))
         saved = result.save(job.output, external_data=job.external_data)
-        callback(Progress("save", 1, 1, job.output.name))
+        callback(Progress("verify", 0, 1, job.output.name))
         report = dataclasses.replace(report, output=str(job.output), nbytes_after=saved.nbytes)
         del result, model  # the graph and what it holds, before ONNX Runtime needs the memory
         report = _verified(job, report, callback) if job.verify else report
-    outcome = _outcome(job, report)
-    for path in job.reports:
-        report.write(path)
-    return outcome
+    return _outcome(job, report)
+
+
+def write_reports(report: Report, paths: Sequence[Path]) -> None:
+    """Write a report to all paths, also when one of them fails.
+
+    Raises:
+        RegcError: those that failed, and that the model is there all the same.
+    """
+    failures = []
+    for path in paths:
+        try:
+            report.write(path)
+        except RegcError as error:
+            failures.append(str(error))
+    if failures:
+        kept = f"; the model itself is written, to {report.output}" if report.output else ""
+        raise RegcError("; ".join(failures) + kept)
 
 
 def _check(job: Job) -> Model:
@@ -86,13 +102,26 @@ def _check(job: Job) -> Model:
     if not job.verify and (job.max_error is not None or job.min_sqnr is not None):
         raise UsageError("a tolerance on outputs needs the verification; leave out --no-verify")
     model = load(job.model)
-    check_destination(job.output, model.files)
+    _check_places(job, model)
     if job.feeds is not None:
-        feed_files(job.feeds)
         inputs = [] if model.opaque else inputs_of_model(model)
         if len(inputs) == len(model.graph.inputs) and inputs:
-            next(load_feeds(job.feeds, inputs))
+            check_feeds(job.feeds, inputs)
     return model
+
+
+def _check_places(job: Job, model: Model) -> None:
+    """Refuse to write over anything that is read, or twice to one place."""
+    data = job.output.with_name(job.output.name + ".data")
+    feeds = feed_files(job.feeds) if job.feeds is not None else []
+    check_destination(job.output, model.files)
+    check_destination(job.output, feeds, "a calibration file")
+    if model.has_external_data if job.external_data is None else job.external_data:
+        check_destination(data, model.files)
+    for index, path in enumerate(job.reports):
+        check_destination(path, model.files)
+        check_destination(path, (job.output, data), "where the compressed model goes")
+        check_destination(path, job.reports[:index], "where another report goes")
 
 
 def _verified(job: Job, report: Report, callback: Callable[[Progress], None]) -> Report:
@@ -112,11 +141,20 @@ def _outcome(job: Job, report: Report) -> Outcome:
     if not report.changed:
         return Outcome(report, UNCHANGED, "nothing was changed, so nothing was written")
     check = report.verification
-    if check is not None and check.broken:
-        return Outcome(report, FAILED, f"{job.output} was written, but {check.broken}")
-    missed = check.missed(job.max_error, job.min_sqnr) if check is not None else []
+    if check is None:
+        return Outcome(report, DONE, "")
+    code, words = _judged(job, check)
+    return Outcome(report, code, "\n".join(filter(None, (check.doubts, words))))
+
+
+def _judged(job: Job, check: Verification) -> tuple[int, str]:
+    """The exit code, and the line that explains it."""
+    if check.broken:
+        return FAILED, f"{job.output} was written, but {check.broken}"
+    uncompared = f"{job.output} was written and kept, but nothing was compared: {check.uncompared}"
+    if check.original_fails:
+        return FAILED, uncompared
+    missed = check.missed(job.max_error, job.min_sqnr)
     if missed:
-        return Outcome(
-            report, MISSED, f"{job.output} was written and kept, but misses a tolerance: {'; '.join(missed)}"
-        )
-    return Outcome(report, DONE, "")
+        return MISSED, f"{job.output} was written and kept, but misses a tolerance: {'; '.join(missed)}"
+    return DONE, uncompared if check.uncompared else ""

@@ -6,12 +6,14 @@ Nothing slow is imported until a command runs, so that ``regc --help`` answers a
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from regc.compiler.cli.compiling import compile_command
 from regc.compiler.cli.looking import doctor_command, inspect_command, passes_command, verify_command
+from regc.compiler.cli.terminal import open_streams, silence, unprintable
 from regc.compiler.errors import RegcError
 
 __all__ = ["main"]
@@ -22,6 +24,17 @@ INTERRUPTED = 130
 
 class _Commands(click.Group):
     """A group that tells the errors of regc in one line; anything else is a bug and shows its traceback."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        open_streams()
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.filename is not None:  # not of a stream: a bug
+                raise
+            silence()
+            click.echo(f"error: {unprintable(error)}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from regc.compiler.cli.terminal import ProgressBar, console
+from regc.compiler.cli.options import FILE, measuring
+from regc.compiler.cli.terminal import ProgressBar, printing
 
-FILE = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from regc.compiler.job import Job, Outcome
 
 _HELP = """Compress the weights of MODEL and write the result.
 
@@ -19,7 +21,7 @@ of what was done and why not. MODEL is never changed.
 \b
 Exit codes:
   0  done
-  1  failed, or what was written does not run
+  1  failed, or what was written does not run, or MODEL itself does not run in ONNX Runtime
   2  wrong usage
   3  nothing was changed, and nothing was written
   4  written and kept, but an output misses --max-error or --min-sqnr
@@ -42,26 +44,8 @@ Exit codes:
     help="Only weights that match: a glob on weight or node names, op:Conv, size:>=1M. Repeatable.",
 )
 @click.option("--exclude", multiple=True, metavar="SEL", help="No weights that match. Repeatable.")
-@click.option(
-    "--calibration",
-    "feeds",
-    type=FILE,
-    metavar="FOLDER",
-    help="Inputs to verify on: .npz files, one feed each.  [default: random inputs]",
-)
+@measuring
 @click.option("--verify/--no-verify", default=True, help="Whether to run both models at the end.", show_default=True)
-@click.option(
-    "--max-error",
-    type=click.FloatRange(min=0),
-    metavar="X",
-    help="Tolerance: largest absolute error of any output.",
-)
-@click.option(
-    "--min-sqnr",
-    type=float,
-    metavar="DB",
-    help="Tolerance: least signal to quantization noise ratio of any output.",
-)
 @click.option(
     "--report",
     "reports",
@@ -74,27 +58,48 @@ Exit codes:
     default=None,
     help="Where weights go.  [default: as in MODEL; external above 1.5 GiB]",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    help="Of ONNX Runtime in the verification.  [default: its own choice]",
-)
 @click.option("--full", is_flag=True, help="One row for each weight, and all names.")
 @click.pass_context
 def compile_command(ctx: click.Context, /, model: Path, output: Path | None, full: bool, **options: Any) -> None:
     """Compress the weights of MODEL and write the result."""
     from regc.compiler.job import Job, run_job  # noqa: PLC0415 - slow to import
-    from regc.compiler.report.table import show_report  # noqa: PLC0415
 
     job = Job(model=model, output=output or model.with_suffix(".regc.onnx"), **options)
-    with ProgressBar() as bar:
-        try:
+    before, outcome = _identity(job.output), None
+    try:
+        with ProgressBar() as bar:
             outcome = run_job(job, bar)
-        except KeyboardInterrupt:
-            written = f"{job.output} is written, but not verified" if bar.stage == "verify" else "nothing was written"
-            raise KeyboardInterrupt(written) from None
-    show_report(outcome.report, console(), full)
-    if outcome.words:
-        click.echo(outcome.words, err=True)
+        _tell(job, outcome, full)
+    except KeyboardInterrupt:
+        written = _identity(job.output) not in (None, before)
+        raise KeyboardInterrupt(_what_is_there(job.output, written, outcome is not None)) from None
     ctx.exit(outcome.exit_code)
+
+
+def _tell(job: Job, outcome: Outcome, full: bool) -> None:
+    """Table, words and reports; none of them waits for another to succeed."""
+    from regc.compiler.job import write_reports  # noqa: PLC0415 - slow to import
+    from regc.compiler.report.table import show_report  # noqa: PLC0415
+
+    try:
+        with printing() as console:
+            show_report(outcome.report, console, full)
+    finally:
+        if outcome.words:
+            click.echo(outcome.words, err=True)
+        write_reports(outcome.report, job.reports)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from the one that replaces it; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _what_is_there(output: Path, written: bool, done: bool) -> str:
+    if not written:
+        return "no model was written"
+    return f"{output} is written, but {'perhaps not its reports' if done else 'not verified'}"

@@ -8,10 +8,8 @@ from typing import Any
 
 import click
 
-from regc.compiler.cli.terminal import ProgressBar, console
-
-FILE = click.Path(path_type=Path)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+from regc.compiler.cli.options import FILE, JSON, measuring
+from regc.compiler.cli.terminal import ProgressBar, printing
 
 
 @click.command("inspect", short_help="List weights, and what each pass would do with them.")
@@ -31,10 +29,11 @@ def inspect_command(model: Path, passes: str | None, full: bool, as_json: bool) 
 
     asked = parse_passes(passes) if passes else [pass_() for pass_ in registry.available().values()]
     inspection = inspect_model(load(model), asked)
-    if as_json:
-        click.echo(json.dumps(inspection_data(inspection), indent=2))
-    else:
-        show_inspection(inspection, console(), full)
+    with printing() as console:
+        if as_json:
+            click.echo(json.dumps(inspection_data(inspection), indent=2))
+        else:
+            show_inspection(inspection, console, full)
 
 
 @click.command("passes")
@@ -44,44 +43,24 @@ def passes_command(name: str | None) -> None:
     from regc.compiler import registry  # noqa: PLC0415 - slow to import
     from regc.compiler.report.catalog import show_pass, show_passes  # noqa: PLC0415
 
-    if name is None:
-        show_passes(registry.available(), console())
-    else:
-        show_pass(registry.get(name), console())
+    with printing() as console:
+        if name is None:
+            show_passes(registry.available(), console)
+        else:
+            show_pass(registry.get(name), console)
 
 
 @click.command("verify", short_help="Compare the outputs of two models on the same inputs.")
 @click.argument("original", type=FILE)
 @click.argument("compressed", type=FILE)
-@click.option(
-    "--calibration",
-    "feeds",
-    type=FILE,
-    metavar="FOLDER",
-    help="Inputs: .npz files, one feed each.  [default: random inputs]",
-)
+@measuring
 @click.option(
     "--provider",
     "providers",
     multiple=True,
     default=("CPUExecutionProvider",),
     show_default=True,
-    help="Repeatable, in order.",
-)
-@click.option("--count", type=click.IntRange(min=1), default=4, show_default=True, help="Random feeds.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
-@click.option("--threads", type=click.IntRange(min=1), help="Of ONNX Runtime.  [default: its own choice]")
-@click.option(
-    "--max-error",
-    type=click.FloatRange(min=0),
-    metavar="X",
-    help="Tolerance: largest absolute error of any output.",
-)
-@click.option(
-    "--min-sqnr",
-    type=float,
-    metavar="DB",
-    help="Tolerance: least signal to quantization noise ratio of any output.",
+    help="Execution provider of ONNX Runtime. Repeatable, the first one first.",
 )
 @JSON
 @click.pass_context
@@ -101,19 +80,20 @@ def verify_command(
     Exits with 1 when COMPRESSED fails where ORIGINAL does not, or when nothing could be compared, with 4
     when a tolerance is missed.
     """
-    from regc.compiler.report.data import verification_data  # noqa: PLC0415 - slow to import
-    from regc.compiler.report.table import show_verification  # noqa: PLC0415
+    from regc.compiler.report.checks import show_verification  # noqa: PLC0415 - slow to import
+    from regc.compiler.report.data import verification_data  # noqa: PLC0415
     from regc.compiler.verify import verify_compiled  # noqa: PLC0415
 
     with ProgressBar() as bar:
         check = verify_compiled(original, compressed, callback=bar.verifying, **options)
-    if as_json:
-        click.echo(json.dumps(verification_data(check), indent=2))
-    else:
-        show_verification(check, console())
+    with printing() as console:
+        if as_json:
+            click.echo(json.dumps(verification_data(check), indent=2))
+        else:
+            show_verification(check, console)
     code, words = check.verdict(max_error, min_sqnr)
-    if words:
-        click.echo(words, err=True)
+    for line in filter(None, (check.doubts, words)):
+        click.echo(line, err=True)
     ctx.exit(code)
 
 
@@ -124,4 +104,6 @@ def doctor_command(ctx: click.Context) -> None:
     from regc.compiler.doctor import examine  # noqa: PLC0415 - slow to import
     from regc.compiler.report.health import show_findings  # noqa: PLC0415
 
-    ctx.exit(show_findings(examine(), console()))
+    with printing() as console:
+        code = show_findings(examine(), console)
+    ctx.exit(code)

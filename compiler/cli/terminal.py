@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -17,12 +20,57 @@ PIPED_WIDTH = 110
 _STAGES = {"compress": "compressing", "save": "writing", "verify": "verifying"}
 
 
-def console() -> Console:
-    """Standard output."""
+def open_streams() -> None:
+    """Open the standard streams that whoever started us has closed, on nothing: else the first file that is opened
+    gets their number, and what ONNX Runtime prints goes into it.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as we live
+
+
+@contextmanager
+def printing() -> Iterator[Console]:
+    """Standard output, for all that a command prints. A reader that leaves early (``regc inspect | head``) is fine.
+
+    Raises:
+        RegcError: what was printed could not be written, say to a full disk.
+    """
+    from regc.compiler.errors import RegcError  # noqa: PLC0415
+
+    try:
+        yield _console()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence()
+    except OSError as error:
+        silence()
+        raise RegcError(unprintable(error)) from error
+
+
+def unprintable(error: OSError) -> str:
+    """What to say when standard output takes nothing more."""
+    return f"standard output cannot be written to ({error.strerror or error}); print to another place"
+
+
+def silence() -> None:
+    """Let what is still to be printed go nowhere, so that the interpreter does not fail on it as it ends."""
+    sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+    with suppress(OSError, ValueError):  # what stands in for stdout in tests has no descriptor
+        os.dup2(sys.stdout.fileno(), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+
+
+def _console() -> Console:
     from rich.console import Console  # noqa: PLC0415 - slow to import
 
+    class Plain(Console):
+        """Leaves it to :func:`printing` what to do about a reader that is gone; rich would exit."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if fixed else PIPED_WIDTH, highlight=False)
+    return Plain(width=None if fixed else PIPED_WIDTH, highlight=False)
 
 
 class ProgressBar:

@@ -19,15 +19,36 @@ CHUNK = 4 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def check_destination(path: Path, inputs: Iterable[Path]) -> None:
-    """Raise UsageError for a place that cannot be written to, or that is one of the files of the input."""
+def check_destination(path: Path, taken: Iterable[Path], what: str = "a file of the input model") -> None:
+    """Raise UsageError for a place that cannot be written to, or that is one of the files ``taken``.
+
+    A rename replaces whatever has the name, be it a link, a pipe or a device; so only regular files may have it.
+    ``what`` says in the message what those files are.
+    """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; give the name of a file in it")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: the folder {path.parent} does not exist; create it first")
-    for file in inputs:
+    for file in taken:
         if path.resolve() == file.resolve() or (path.exists() and file.exists() and path.samefile(file)):
-            raise UsageError(f"{path}: is a file of the input model ({file}); choose another name")
+            raise UsageError(f"{path}: is {what} ({file}); choose another name")
+    if path.is_symlink():
+        raise UsageError(f"{path}: is a link to {path.readlink()}; give that name, or remove the link first")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is no regular file, and would be replaced by one; choose another name")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"{path}: {path.parent} cannot be written to ({reason}); choose another folder") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears complete or not at all. Raises OSError."""
+    with tempfile.TemporaryDirectory(prefix=".regc-", dir=path.parent) as name:
+        with durable(Path(name) / path.name) as file:
+            file.write(text.encode())
+        (Path(name) / path.name).replace(path)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from regc.compiler.model.storage import Array, StoredValues
 from regc.compiler.model.writer import PROTOBUF_LIMIT, Draft
 
 FUNCTIONS_SINCE_IR = 8
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that Git LFS left in place of a large one."""
 
 
 class Model:
@@ -162,6 +164,8 @@ def _parsed(path: Path) -> ModelProto:
         ):
             if bytes(view[4:8]) == b"ORTM":
                 raise ModelError(f"{path}: is in ONNX Runtime's own format; give the .onnx file it was made of")
+            if bytes(view[: len(LFS_POINTER)]) == LFS_POINTER:
+                raise ModelError(f"{path}: is a Git LFS pointer, not the model; fetch the model with: git lfs pull")
             proto = ModelProto()
             proto.ParseFromString(view)
     except FileNotFoundError as error:

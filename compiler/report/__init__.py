@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regc.compiler.errors import RegcError, UsageError
+from regc.compiler.model.files import check_destination, write_text
+from regc.runtime_ops.ops import DOMAIN
 
 if TYPE_CHECKING:
     from regc.compiler.compile import CompileResult
+    from regc.compiler.model import Model
     from regc.compiler.records import SiteRecord
     from regc.compiler.verify import Verification
 
@@ -28,7 +31,8 @@ class Report:
 
     ``model`` and ``output`` are paths (None: not saved). ``nbytes_before`` and ``nbytes_after`` are of the
     files, external data included (None: not known). ``note`` says why the model as a whole was passed
-    through, if so. ``verification`` is None when nothing was verified.
+    through, if so; ``earlier`` by which passes regc had compressed it before, if so. ``verification`` is None
+    when nothing was verified.
     """
 
     model: str
@@ -39,6 +43,7 @@ class Report:
     nbytes_after: int | None = None
     output: str | None = None
     note: str | None = None
+    earlier: str | None = None
     verification: Verification | None = None
 
     @classmethod
@@ -52,6 +57,7 @@ class Report:
             seconds=result.seconds,
             nbytes_before=sum(path.stat().st_size for path in model.files) if model.path else None,
             note=model.opaque,
+            earlier=None if result.changed else compressed_before(model),
         )
 
     @property
@@ -68,13 +74,13 @@ class Report:
         """Write the report in the format of the suffix, ``.json`` or ``.html``.
 
         Raises:
-            UsageError: another suffix.
-            RegcError: the file cannot be written.
+            UsageError: another suffix, or a place that cannot be written to.
+            RegcError: the file cannot be written; one that was there before is as it was.
         """
         check_report_path(path)
         text = self.to_json() if Path(path).suffix == ".json" else self.to_html()
         try:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(Path(path), text)
         except OSError as error:
             raise RegcError(f"cannot write the report to {path}: {error.strerror}") from error
 
@@ -103,12 +109,17 @@ class Report:
 
 
 def check_report_path(path: str | Path) -> None:
-    """Require a suffix that tells a format, before any work is done.
+    """Require a suffix that tells a format and a place that can be written to, before any work is done.
 
     Raises:
-        UsageError: it is neither ``.json`` nor ``.html``, or its folder does not exist.
+        UsageError: it is neither ``.json`` nor ``.html``, or see :func:`regc.compiler.model.files.check_destination`.
     """
     if Path(path).suffix not in (".json", ".html"):
         raise UsageError(f"{path}: a report is .json or .html")
-    if not Path(path).absolute().parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {Path(path).absolute().parent}")
+    check_destination(Path(path), ())
+
+
+def compressed_before(model: Model) -> str | None:
+    """The passes by which regc compressed a model earlier, as far as it tells; None when it has no operator of ours."""
+    ours = {function.name for function in model.graph.functions if function.domain == DOMAIN}
+    return model.metadata.get("regc.passes", ", ".join(sorted(ours))) if ours else None

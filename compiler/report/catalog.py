@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from regc.compiler.passes import Pass, options_of
-from regc.compiler.report.table import columns
+from regc.compiler.report.layout import columns
 from regc.compiler.spec import format_value, hints, type_name
+
+WITHOUT = "; none: "
+"""In the help of an option, what comes after it is what holds when the option is left out."""
 
 
 def show_passes(passes: Mapping[str, type[Pass]], console: Console) -> None:
@@ -30,7 +33,7 @@ def show_pass(pass_: type[Pass], console: Console) -> None:
     table = columns("option", "type", "default", "what it is")
     for option in options_of(pass_):
         unit, kind = option.metadata.get("unit", ""), type_name(types[option.name])
-        words = option.metadata.get("help", "") + (f" ({unit})" if unit and unit != kind else "")
+        words = _help(option) + (f" ({unit})" if unit and unit != kind else "")
         table.add_row(*map(Text, (option.name, kind, _default(option), words)))
     console.print(table)
 
@@ -38,4 +41,13 @@ def show_pass(pass_: type[Pass], console: Console) -> None:
 def _default(option: dataclasses.Field[object]) -> str:
     if option.default is dataclasses.MISSING:
         return "required"
-    return "none" if option.default in (None, ()) else format_value(option.default)
+    if option.default not in (None, ()):
+        return format_value(option.default)
+    _, _, effective = option.metadata.get("help", "").partition(WITHOUT)
+    return str(effective).partition(",")[0] or "none"
+
+
+def _help(option: dataclasses.Field[object]) -> str:
+    """The help, without what the default already tells."""
+    words, _, effective = option.metadata.get("help", "").partition(WITHOUT)
+    return f"{words}; default: {effective}" if "," in effective else str(words)

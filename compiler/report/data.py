@@ -26,6 +26,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "passes": report.pipeline,
         "seconds": round(report.seconds, 3),
         "note": report.note,
+        "compressed_before": report.earlier,
         "file_bytes": {"before": report.nbytes_before, "after": report.nbytes_after},
         "weight_bytes": {"before": before, "after": after},
         "weights_changed": len(report.changed),
@@ -74,6 +75,7 @@ def verification_data(check: Verification) -> dict[str, Any]:
         {
             "name": output.name,
             "count": output.count,
+            "finite": output.finite,
             "differ": output.differ,
             "max_abs": plain(output.max_abs),
             "mean_abs": plain(output.mean_abs),

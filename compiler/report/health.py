@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from regc.compiler.report.table import Facts
+from regc.compiler.report.layout import Facts
 
 if TYPE_CHECKING:
     from regc.compiler.doctor import Finding

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from regc.compiler.passes import Pass, Preview, Refusal
-from regc.compiler.report import text
+from regc.compiler.report import compressed_before, text
+from regc.compiler.report.layout import Facts, columns
 from regc.compiler.report.summary import grouped
-from regc.compiler.report.table import Facts, columns
 from regc.compiler.select import Selection
 from regc.compiler.sites import Site, find_sites
 
@@ -162,10 +162,12 @@ def _show_totals(inspection: Inspection, console: Console) -> None:
         facts.add("note", f"passed through as it is: {model.opaque}")
     tied = sum(bool(site.aliases) for site in inspection.sites)
     shared = f", {tied} stored more than once" if tied else ""
-    facts.add("weights", f"{len(inspection.sites)}, {text.size(inspection.nbytes)}{shared}")
+    earlier = None if inspection.sites else compressed_before(model)
+    words = f"{len(inspection.sites)}, {text.size(inspection.nbytes)}{shared}"
+    facts.add("weights", f"already compressed by regc ({earlier})" if earlier else words)
     rest = text.size(max(0, total - inspection.nbytes))
     facts.add("the rest", f"{rest}: biases, norms, other constants and the graph itself")
-    for index, pass_ in enumerate(inspection.passes):
+    for index, pass_ in enumerate(() if earlier else inspection.passes):
         facts.add(pass_.name, _outlook(inspection, index))
     facts.show()
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from regc.compiler.report import text
-from regc.compiler.report.summary import by_pass, refused
+from regc.compiler.report.summary import by_pass, in_rows, refused
 
 if TYPE_CHECKING:
     from regc.compiler.records import SiteRecord
@@ -35,10 +35,12 @@ code { font: .88em ui-monospace, monospace; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 table.facts { width: auto; }
-th { text-align: left; white-space: nowrap; font-weight: 600; color: var(--soft); }
+th { text-align: left; font-weight: 600; color: var(--soft); }
+td { overflow-wrap: anywhere; min-width: 4.5rem; }
 th, td { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; white-space: nowrap; }
-td.bar { min-width: 9rem; padding-top: .6rem; }
+.bar { width: 8rem; }
+.size { white-space: nowrap; }
 .bar i { display: block; height: .35rem; border-radius: 1px; margin-bottom: 2px; min-width: 1px; }
 .was { background: var(--was); }
 .now { background: var(--now); }
@@ -88,30 +90,42 @@ def _cards(report: Report) -> str:
 
 
 def _weights(report: Report) -> str:
-    if not report.records:
+    """The changed weights, in the rows that the terminal has; the others are listed by reason."""
+    if not report.changed:
         return ""
-    largest = max(record.nbytes_before for record in report.records) or 1
-    headings = ("weight", "shape", "term", "before, after", "", "error", "computed by, or why not")
-    rows = [_row(record, largest) for record in report.records]
-    return f"<h2>Weights</h2>\n{_table(headings, rows, numeric=(1, 4, 5))}"
+    groups = in_rows(report.records)
+    largest = max(_nbytes(group)[0] for group in groups) or 1
+    headings = ("weight", "shape", "new term", "before, after", "error", "computed by")
+    rows = [_row(group, largest) for group in groups]
+    return f"<h2>Weights</h2>\n{_table(headings, rows, numeric=(1, 4))}"
 
 
-def _row(record: SiteRecord, largest: int) -> Sequence[str]:
-    tied = f' <span class="soft">tied with {escape(", ".join(record.aliases))}</span>' if record.aliases else ""
-    after = f" &rarr; {text.size(record.nbytes_after)}" if record.changed else ""
-    term = f"{escape(record.before)} &rarr; {escape(record.after)}" if record.changed else escape(record.before)
-    bars = _bar("was", record.nbytes_before, largest) + (
-        _bar("now", record.nbytes_after, largest) if record.changed else ""
-    )
+def _nbytes(group: Sequence[SiteRecord]) -> tuple[int, int]:
+    return sum(record.nbytes_before for record in group), sum(record.nbytes_after for record in group)
+
+
+def _row(group: Sequence[SiteRecord], largest: int) -> Sequence[str]:
+    first, (before, after) = group[0], _nbytes(group)
+    bars = _bar("was", before, largest) + _bar("now", after, largest)
     return (
-        f"<code>{escape(record.info.name)}</code>{tied}<br>{_soft(_readers(record))}",
-        text.shape(record.info.shape),
-        term,
-        f'<div class="bar">{bars}</div>',
-        f"{text.size(record.nbytes_before)}{after}",
-        text.number(record.error) if record.error is not None else "",
-        escape(record.emitted) if record.changed else _soft(record.reason),
+        _names(group),
+        text.shape(first.info.shape),
+        f"{escape(first.before)} &rarr; {escape(first.after)}",
+        f'<span class="size">{text.size(before)} &rarr; {text.size(after)}</span><div class="bar">{bars}</div>',
+        text.number(max(record.error or 0.0 for record in group)),
+        escape(first.emitted).replace("::", "::<wbr>"),
     )
+
+
+def _names(group: Sequence[SiteRecord]) -> str:
+    """The name of a weight, with who reads it; or of the first one, and all of them to unfold."""
+    first = group[0]
+    name = f"<code>{escape(first.info.name)}</code>"
+    if len(group) > 1:
+        every = ", ".join(f"<code>{escape(record.info.name)}</code>" for record in group)
+        return f"<details><summary>{name} and {len(group) - 1} like it</summary>{every}</details>"
+    tied = f' <span class="soft">tied with {escape(", ".join(first.aliases))}</span>' if first.aliases else ""
+    return f"{name}{tied}<br>{_soft(_readers(first))}"
 
 
 def _readers(record: SiteRecord) -> str:
@@ -149,15 +163,16 @@ def _passes(report: Report) -> str:
 def _verification(check: Verification) -> str:
     ways = (
         ("original", check.original),
-        ("with the operator library", check.with_library),
-        ("without it", check.without_library),
+        ("with the operator library", text.unless_told(check.with_library, check.original)),
+        ("without it", text.unless_told(check.without_library, check.original, check.with_library)),
     )
     rows = [
         (way, escape(words) if words == "ok" else f'<span class="bad">{escape(words)}</span>') for way, words in ways
     ]
     if check.library_difference is not None:
         rows.append(("largest difference between the two ways", text.number(check.library_difference)))
-    problems = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in check.problems)
+    untold = (problem for problem in check.problems if check.original not in problem)
+    problems = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in untold)
     figures = [
         (
             f"<code>{escape(o.name)}</code> <span class='bad'>{escape(o.note)}</span>",

@@ -7,10 +7,14 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from regc.compiler.report import text
+
 if TYPE_CHECKING:
     from regc.compiler.passes import Decision
     from regc.compiler.records import SiteRecord
 
+MANY = 30
+"""Changed weights above which those that are alike share a row."""
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
@@ -35,6 +39,12 @@ def alike(records: Sequence[SiteRecord]) -> list[list[SiteRecord]]:
     return list(grouped(changed, lambda r: (r.info.shape, r.before, r.after, r.emitted)).values())
 
 
+def in_rows(records: Sequence[SiteRecord], full: bool = False) -> list[list[SiteRecord]]:
+    """The changed weights as the rows of a table: one each, or those alike together where there are many."""
+    changed = [record for record in records if record.changed]
+    return [[record] for record in changed] if full or len(changed) <= MANY else alike(records)
+
+
 def emissions(records: Sequence[SiteRecord]) -> list[tuple[str, int]]:
     """How often each way of computing a changed weight was emitted."""
     groups = grouped((record for record in records if record.changed), lambda record: record.emitted)
@@ -44,12 +54,13 @@ def emissions(records: Sequence[SiteRecord]) -> list[tuple[str, int]]:
 @dataclass(frozen=True)
 class PassSummary:
     """What one pass did: how many weights it changed, and the names of those it refused, by reason, most
-    first.
+    first. ``factors`` counts what it changed and saw where that were factors of weights, no whole weight.
     """
 
     name: str
     changed: int
     refused: tuple[tuple[str, tuple[str, ...]], ...]
+    factors: tuple[int, int] | None = None
 
     @property
     def asked(self) -> int:
@@ -58,10 +69,12 @@ class PassSummary:
 
     @property
     def words(self) -> str:
-        """``8 of 22 weights``, or why there was nothing for the pass to do."""
+        """``8 of 22 weights``, ``0 of 1 remaining factor``, or why there was nothing for the pass to do."""
         if not self.asked:
             return "none: there was no float weight for it, or the passes before it left none"
-        return f"{self.changed} of {self.asked} weights"
+        if self.factors is not None:
+            return f"{self.factors[0]} of {text.count(self.factors[1], 'remaining factor')}"
+        return f"{self.changed} of {text.count(self.asked, 'weight')}"
 
 
 def by_pass(records: Sequence[SiteRecord], pipeline: str) -> list[PassSummary]:
@@ -80,4 +93,7 @@ def _summary(name: str, decisions: Sequence[Decision]) -> PassSummary:
     reasons = grouped((d for d in decisions if d.site not in changed), lambda decision: decision.reason or "")
     ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
     named = tuple((reason, tuple(dict.fromkeys(d.site for d in group))) for reason, group in ordered)
-    return PassSummary(name, len(changed), named)
+    factors = None
+    if decisions and all(decision.leaf for decision in decisions):
+        factors = sum(decision.after is not None for decision in decisions), len(decisions)
+    return PassSummary(name, len(changed), named, factors)

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from regc.compiler.report import text
-from regc.compiler.report.summary import alike, by_pass, emissions, refused
+from regc.compiler.report.checks import add_checks, show_outputs
+from regc.compiler.report.layout import Facts, columns, hanging
+from regc.compiler.report.summary import by_pass, emissions, in_rows, refused
 
 if TYPE_CHECKING:
     from regc.compiler.records import SiteRecord
     from regc.compiler.report import Report
-    from regc.compiler.verify import Verification
 
-MANY = 30
-"""Changed weights above which those that are alike share a row."""
 WIDE = 110
 """Columns from which there is room to say by what each weight is computed."""
 SHORTEST_NAME, LONGEST_NAME = 26, 34
@@ -42,47 +40,14 @@ def show_report(report: Report, console: Console, full: bool = False) -> None:
         show_outputs(report.verification, console)
 
 
-def columns(*headings: str, right: Sequence[str] = ()) -> Table:
-    """A table without lines; the headings in ``right`` are aligned to the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for heading in headings:
-        table.add_column(
-            heading,
-            justify="right" if heading in right else "left",
-            no_wrap=heading in right,
-            overflow="fold",
-        )
-    return table
-
-
-class Facts:
-    """Lines of a label and words, the words aligned."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.grid = Table.grid(padding=(0, 2, 0, 0))
-        self.grid.add_column(style="bold", no_wrap=True)
-        self.grid.add_column(overflow="fold")
-
-    def add(self, label: str, words: str, style: str = "") -> None:
-        """Add a line."""
-        self.grid.add_row(label, Text(words, style))
-
-    def show(self) -> None:
-        """Print the lines."""
-        self.console.print(self.grid)
-
-
 def _show_changed(report: Report, console: Console, full: bool) -> None:
     wide = console.width >= WIDE
-    groups = [[r] for r in report.changed] if full or len(report.changed) <= MANY else alike(report.records)
-    before = {record.before for record in report.changed}
-    mixed = len(before) > 1
-    term = "term" if mixed else f"{before.pop()} ->"
+    groups = in_rows(report.records, full)
+    mixed = len({record.before for record in report.changed}) > 1
     table = columns(
         "weight",
         "shape",
-        term,
+        "new term",
         "bytes",
         "error",
         *(["computed by"] if wide else []),
@@ -130,17 +95,9 @@ def _show_refused(report: Report, console: Console, full: bool) -> None:
         names = [_known_as(record) for record in group]
         what = f"{text.count(len(group), 'weight')}, {text.size(sum(r.nbytes_before for r in group))}"
         listed = text.listed(names, len(names) if full else 3)
-        console.print(_hanging(f"{what}: {reason}"))
-        console.print(_hanging(listed, 4, style="dim"))
+        console.print(hanging(f"{what}: {reason}"))
+        console.print(hanging(listed, 4, style="dim"))
     console.print()
-
-
-def _hanging(words: str, indent: int = 2, style: str = "") -> Table:
-    grid = Table.grid(padding=0)
-    grid.add_column(width=indent)
-    grid.add_column(overflow="fold")
-    grid.add_row("", Text(words, style))
-    return grid
 
 
 def _add_passes(report: Report, facts: Facts) -> None:
@@ -165,7 +122,8 @@ def _add_totals(report: Report, facts: Facts) -> None:
     words = f"{len(report.changed)} of {len(report.records)} changed, {text.size(before)}"
     if report.changed:
         words += f" -> {text.size(after)} ({text.ratio(before, after)} smaller)"
-    facts.add("weights", words if report.records else "none that a pass could take")
+    none = f"already compressed by regc ({report.earlier})" if report.earlier else "none that a pass could take"
+    facts.add("weights", words if report.records else none)
     ways = "\n".join(f"{times} x {way}" for way, times in emissions(report.records))
     if ways:
         facts.add("computed by", ways)
@@ -180,60 +138,3 @@ def _after(before: int, after: int | None) -> str:
     return (
         f" -> {text.size(after)} ({text.ratio(before, after)} smaller)" if after < before else f" -> {text.size(after)}"
     )
-
-
-def add_checks(check: Verification, facts: Facts) -> None:
-    """Add what happened when the models were loaded and run."""
-    if check.original != "ok" and check.problems:
-        facts.add("original", check.original, "yellow")
-    facts.add("with library", check.with_library, _style(check.with_library))
-    facts.add(
-        "without it",
-        check.without_library + _closeness(check.library_difference),
-        _style(check.without_library),
-    )
-    for problem in check.problems:
-        if check.original not in problem:
-            facts.add("not compared", problem, "yellow")
-
-
-def _closeness(difference: float | None) -> str:
-    if difference is None:
-        return ""
-    return ", with the same outputs" if difference == 0 else f", outputs differ by at most {text.number(difference)}"
-
-
-def _style(status: str) -> str:
-    return "" if status == "ok" else "yellow" if status.startswith("not checked") else "red"
-
-
-def show_verification(check: Verification, console: Console) -> None:
-    """Print all of a verification."""
-    facts = Facts(console)
-    add_checks(check, facts)
-    facts.show()
-    show_outputs(check, console)
-
-
-def show_outputs(check: Verification, console: Console) -> None:
-    """Print the error of each output, and on what it was measured."""
-    if not check.outputs:
-        return
-    console.print()
-    figures = ("max error", "mean error", "SQNR", "cosine")
-    table = columns("output", "values", *figures, right=("values", *figures))
-    for o in check.outputs:
-        name = text.shorten(o.name, max(16, console.width - 58))
-        row = (
-            f"{o.count:,}",
-            text.number(o.max_abs),
-            text.number(o.mean_abs),
-            text.decibel(o.sqnr_db),
-            text.cosine(o.cosine),
-        )
-        table.add_row(Text(name), *row)
-    console.print(table)
-    for o in check.outputs:
-        if o.note:
-            console.print(Text(f"{o.name}: {o.note}", "yellow"))
-    console.print(Text(f"measured on {check.inputs}", "dim"))

@@ -93,3 +93,8 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 def count(number_of: int, noun: str) -> str:
     """``1 weight``, ``2 weights``."""
     return f"{number_of} {noun}" + ("" if number_of == 1 else "s")
+
+
+def unless_told(status: str, *told: str) -> str:
+    """A status, or that it is one of those above it: errors of ONNX Runtime are long."""
+    return "the same" if status != "ok" and status in told else status

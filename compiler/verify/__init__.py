@@ -3,7 +3,8 @@
 from regc.compiler.verify.difference import OutputError
 from regc.compiler.verify.feeds import load_feeds
 from regc.compiler.verify.guess import random_feeds
-from regc.compiler.verify.verification import RANDOM_FEEDS, Verification, compare, verify_compiled
+from regc.compiler.verify.outcome import Verification
+from regc.compiler.verify.verification import RANDOM_FEEDS, compare, verify_compiled
 
 __all__ = [
     "RANDOM_FEEDS",

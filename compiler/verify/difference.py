@@ -19,15 +19,17 @@ Array = npt.NDArray[Any]
 class OutputError:
     """The difference between an output y of the original and y' of the compressed model, over all feeds.
 
-    ``count`` values were compared, ``differ`` of them differ (two NaN are equal). ``sqnr_db`` is ``10
-    log10(sum y^2 / sum (y - y')^2)``, infinite when nothing differs; ``cosine`` is between all y and all y'.
-    Where only one of the two is NaN, or an infinity that the other is not, errors are infinite. Booleans
+    There are ``count`` values, of which ``finite`` are finite on both sides and ``differ`` differ (two NaN are
+    equal). ``sqnr_db`` is ``10 log10(sum y^2 / sum (y - y')^2)``, infinite when nothing differs; ``cosine`` is
+    between all y and all y' that are finite. Where only one of the two is NaN, or an infinity that the other is
+    not, errors are infinite. What nothing was compared for is NaN, and ``note`` says in words why. Booleans
     count as 0 and 1, strings as 1 where they are equal and 0 where not: then ``mean_abs`` is the share that
-    differs. ``note`` says in words what could not be compared.
+    differs.
     """
 
     name: str
     count: int
+    finite: int
     differ: int
     max_abs: float
     mean_abs: float
@@ -47,7 +49,7 @@ class Tally:
     def __init__(self, name: str) -> None:
         self.name = name
         self.note = ""
-        self.count = self.differ = self.broken = 0
+        self.count = self.finite = self.differ = self.broken = 0
         self.max_abs = self.sum_abs = self.noise = 0.0
         self.signal = self.signal_after = self.dot = 0.0
 
@@ -65,6 +67,7 @@ class Tally:
         same = (y == z) | (np.isnan(y) & np.isnan(z))
         finite = np.isfinite(y) & np.isfinite(z)
         self.count += y.size
+        self.finite += int(finite.sum())
         self.differ += int((~same).sum())
         self.broken += int((~same & ~finite).sum())
         y, z = y[finite], z[finite]
@@ -78,13 +81,15 @@ class Tally:
 
     def result(self) -> OutputError:
         """The figures so far; NaN where nothing was compared."""
-        if not self.count:
-            return OutputError(self.name, 0, 0, math.nan, math.nan, math.nan, math.nan, self.note)
+        if not self.finite and not self.broken:
+            note = self.note or ("no finite value to compare" if self.count else "no value to compare")
+            return OutputError(self.name, self.count, 0, 0, math.nan, math.nan, math.nan, math.nan, note)
         broken = math.inf if self.broken else 0.0
         decibel = -math.inf if self.broken else _decibel(self.signal, self.noise)
         return OutputError(
             name=self.name,
             count=self.count,
+            finite=self.finite,
             differ=self.differ,
             max_abs=self.max_abs + broken,
             mean_abs=self.sum_abs / self.count + broken,
@@ -94,6 +99,8 @@ class Tally:
         )
 
     def _cosine(self) -> float:
+        if not self.finite:
+            return math.nan
         norms = math.sqrt(self.signal) * math.sqrt(self.signal_after)
         if norms:
             return min(1.0, max(-1.0, self.dot / norms))
@@ -156,4 +163,5 @@ def largest_difference(one: Run, other: Run) -> float | None:
     """The largest absolute difference of any output, None when one of the two did not run."""
     if one.status != OK or other.status != OK or not one.outputs:
         return None
-    return max((output.max_abs for output in differences(one, other) if output.count), default=0.0)
+    measured = (output.max_abs for output in differences(one, other))
+    return max((value for value in measured if not math.isnan(value)), default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.errors import UsageError
+from regc.compiler.verify.archives import Header, read_arrays, read_headers
 
 if TYPE_CHECKING:
     from regc.compiler.model import Model
@@ -49,13 +49,13 @@ class Input:
         dims = ", ".join("?" if dim is None else str(dim) for dim in self.shape)
         return f"{self.name} {self.kind.removeprefix('tensor(').removesuffix(')')} [{dims}]"
 
-    def accepts(self, array: npt.NDArray[Any]) -> bool:
+    def accepts(self, header: Header) -> bool:
         """Whether type and shape fit. ONNX Runtime reports an unknown rank as rank 0, so that one accepts
         every shape.
         """
-        same_type = array.dtype == self.dtype or (self.dtype == np.object_ and array.dtype.kind == "U")
-        fixed = zip(self.shape, array.shape, strict=False)
-        same_rank = len(self.shape) == array.ndim or not self.shape
+        same_type = header.dtype == self.dtype or (self.dtype == np.object_ and header.dtype.kind == "U")
+        fixed = zip(self.shape, header.shape, strict=False)
+        same_rank = len(self.shape) == len(header.shape) or not self.shape
         return same_type and same_rank and all(not isinstance(dim, int) or dim in (-1, size) for dim, size in fixed)
 
 
@@ -92,43 +92,44 @@ def feed_files(folder: Path) -> list[Path]:
     return files
 
 
-def load_feeds(folder: str | Path, inputs: Sequence[Input]) -> Iterator[Feed]:
-    """The feeds of a folder in the order of their file names, read one at a time.
+def check_feeds(folder: str | Path, inputs: Sequence[Input]) -> None:
+    """Hold all files of a folder against ``inputs``, by the headers of their arrays alone.
 
     Raises:
         UsageError: a file that cannot be read, or arrays whose names, types or shapes are not those of
             ``inputs``.
     """
+    for path in feed_files(Path(folder)):
+        _check(path, inputs)
+
+
+def load_feeds(folder: str | Path, inputs: Sequence[Input]) -> Iterator[Feed]:
+    """The feeds of a folder in the order of their file names, read one at a time.
+
+    Raises:
+        UsageError: as :func:`check_feeds`, for a file when its turn comes.
+    """
     return (_load(path, inputs) for path in feed_files(Path(folder)))
 
 
 def _load(path: Path, inputs: Sequence[Input]) -> Feed:
-    arrays = _arrays(path)
-    wanted = "the model takes " + "; ".join(map(str, inputs))
-    missing = [value.name for value in inputs if value.name not in arrays]
-    if missing:
-        raise UsageError(f"{path}: no array named {', '.join(missing)}; {wanted}")
-    unknown = sorted(arrays.keys() - {value.name for value in inputs})
-    if unknown:
-        raise UsageError(f"{path}: {', '.join(unknown)} is not an input; {wanted}")
-    for value in inputs:
-        array = arrays[value.name]
-        if not value.accepts(array):
-            raise UsageError(f"{path}: {value.name} is {array.dtype} {list(array.shape)}; {wanted}")
+    _check(path, inputs)
+    arrays = read_arrays(path)
     return {value.name: _as_fed(arrays[value.name]) for value in inputs}
 
 
-def _arrays(path: Path) -> Feed:
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("it holds a single array without a name")
-        with archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(
-            f"{path} cannot be read as .npz ({error}); write it with numpy.savez(path, name=array)"
-        ) from error
+def _check(path: Path, inputs: Sequence[Input]) -> None:
+    headers = read_headers(path)
+    wanted = "the model takes " + "; ".join(map(str, inputs))
+    missing = [value.name for value in inputs if value.name not in headers]
+    if missing:
+        raise UsageError(f"{path}: no array named {', '.join(missing)}; {wanted}")
+    unknown = sorted(headers.keys() - {value.name for value in inputs})
+    if unknown:
+        raise UsageError(f"{path}: {', '.join(unknown)} is not an input; {wanted}")
+    for value in inputs:
+        if not value.accepts(headers[value.name]):
+            raise UsageError(f"{path}: {value.name} is {headers[value.name]}; {wanted}")
 
 
 def _as_fed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

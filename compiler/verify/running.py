@@ -15,6 +15,8 @@ from regc.compiler.verify.feeds import Feed
 
 OK = "ok"
 NOT_CHECKED = "not checked"
+NOT_LOADED = "cannot be loaded"
+NOT_RUN = "cannot be run"
 CPU = ("CPUExecutionProvider",)
 FATAL = 4
 """ONNX Runtime's log level at which it leaves it to exceptions to tell what is wrong."""
@@ -63,14 +65,14 @@ class Runner:
         try:
             session = self.open(path, library)
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            return Run(f"cannot be loaded: {first_line(error)}")
+            return Run(f"{NOT_LOADED}: {first_line(error)}")
         names = [node.name for node in session.get_outputs()]
         outputs: list[list[Any]] = []
         for feed in feeds:
             try:
                 outputs.append(run(session, feed))
             except Exception as error:
-                return Run(f"cannot be run: {first_line(error)}", names)
+                return Run(f"{NOT_RUN}: {first_line(error)}", names)
         return Run(OK, names, outputs)
 
     def tell(self, step: int, item: str) -> None:
@@ -122,3 +124,9 @@ def first_line(error: BaseException) -> str:
     """The first line of an error of ONNX Runtime, without its codes."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed: ?)?", "", lines[0])[:400]
+
+
+def unknown_operator(status: str) -> str:
+    """The ``domain:operator`` of another vendor that ONNX Runtime says it lacks; empty for all other errors."""
+    found = re.search(r"([\w.]+):(\w+)\(-?\d+\) is not a registered function/op", status)
+    return "" if found is None or found[1].startswith("ai.onnx") else f"{found[1]}:{found[2]}"

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regc.compiler.errors import RegcError, UsageError
+from regc.compiler.errors import ModelError, RegcError, UsageError
 from regc.compiler.model import load
 from regc.compiler.report.text import count as counted
 from regc.compiler.verify.difference import OutputError, differences, largest_difference
-from regc.compiler.verify.feeds import Feed, Input, feed_files, inputs_of, load_feeds
+from regc.compiler.verify.feeds import Feed, Input, check_feeds, feed_files, inputs_of, load_feeds
 from regc.compiler.verify.guess import index_bounds, random_feeds
 from regc.compiler.verify.memory import available_memory
+from regc.compiler.verify.outcome import Verification
 from regc.compiler.verify.running import (
     CPU,
     NOT_CHECKED,
+    NOT_LOADED,
     OK,
     Run,
     Runner,
@@ -32,59 +34,6 @@ __all__ = ["OutputError", "Verification", "compare", "load_feeds", "random_feeds
 RANDOM_FEEDS = 4
 MEMORY_SHARE = 0.5
 """Share of the available memory that the weights of a model may take for it to be run."""
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What came of running both models.
-
-    ``inputs`` tells on what. ``original``, ``with_library`` and ``without_library`` are ``ok``, ``not
-    checked: why``, or what went wrong: the original, and the compressed model with our operator library
-    registered and without it. ``library_difference`` is the largest difference between these two ways.
-    ``problems`` are what kept outputs from being compared, in words.
-    """
-
-    inputs: str
-    outputs: tuple[OutputError, ...]
-    problems: tuple[str, ...]
-    with_library: str
-    without_library: str
-    library_difference: float | None = None
-    original: str = OK
-
-    @property
-    def broken(self) -> str:
-        """How the compressed model fails where the original does not; empty when it does not fail."""
-        if self.original != OK and not self.original.startswith(NOT_CHECKED):
-            return ""
-        ways = ("with", self.with_library), ("without", self.without_library)
-        failed = [(way, words) for way, words in ways if words != OK and not words.startswith(NOT_CHECKED)]
-        return "; ".join(f"{way} the operator library it {words}" for way, words in failed)
-
-    def verdict(self, max_error: float | None = None, min_sqnr: float | None = None) -> tuple[int, str]:
-        """The exit code, and why it is not 0: 1 when the compressed model fails or nothing was compared, 4
-        when a tolerance is missed.
-        """
-        if self.broken:
-            return 1, f"the compressed model fails: {self.broken}"
-        if not self.outputs:
-            return 1, "no outputs were compared"
-        missed = self.missed(max_error, min_sqnr)
-        return (4, f"tolerance missed: {'; '.join(missed)}") if missed else (0, "")
-
-    def missed(self, max_error: float | None, min_sqnr: float | None) -> list[str]:
-        """The tolerances that outputs miss, in words; one that could not be measured is missed."""
-        if max_error is None and min_sqnr is None:
-            return []
-        words = [] if self.outputs else ["no output could be compared"]
-        for output in self.outputs:
-            if not output.comparable:
-                words.append(f"{output.name}: {output.note}")
-            if max_error is not None and output.max_abs > max_error:
-                words.append(f"{output.name}: error {output.max_abs:.3g} is above {max_error:g}")
-            if min_sqnr is not None and output.sqnr_db < min_sqnr:
-                words.append(f"{output.name}: SQNR {output.sqnr_db:.1f} dB is below {min_sqnr:g} dB")
-        return words
 
 
 def compare(
@@ -129,13 +78,15 @@ def verify_compiled(
     and the result says so. ``callback`` gets (step, steps, what).
 
     Raises:
-        UsageError: a file that is not there, a folder of feeds that does not fit the model, or a provider
-            that ONNX Runtime lacks.
+        ModelError: a file that is not there, as from :func:`regc.compiler.model.load`.
+        UsageError: a folder of feeds that does not fit the model, or a provider that ONNX Runtime lacks.
     """
     check_providers(providers)
     for path in (Path(original), Path(compressed)):
+        if not path.exists():
+            raise ModelError(f"{path}: there is no such file; check the path")
         if not path.is_file():
-            raise UsageError(f"{path}: there is no such file")
+            raise ModelError(f"{path}: is no file; give the path of an .onnx file")
     runner = Runner(providers, threads, callback)
     library = library_status()
     size, bounds = _look(Path(original))
@@ -193,7 +144,7 @@ def _original(runner: Runner, path: Path, library: bool, feeds: str | Path | Seq
     try:
         session = runner.open(path, library)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        words = f"cannot be loaded: {first_line(error)}"
+        words = f"{NOT_LOADED}: {first_line(error)}"
         return _Reference(Run(words), problems=(f"the original {words}",))
     try:
         given, inputs = _given(session, feeds)
@@ -204,7 +155,7 @@ def _original(runner: Runner, path: Path, library: bool, feeds: str | Path | Seq
     del session  # a new one, so that operators that draw random numbers start where those of the compressed model do
     result = runner.run(path, given, library, 0)
     if result.status != OK:
-        return _Reference(Run(OK), problems=(f"the original {result.status}",))
+        return _Reference(Run(result.status), problems=(f"the original {result.status}",))
     return _Reference(result, given, inputs)
 
 
@@ -213,7 +164,9 @@ def _given(session: Any, feeds: str | Path | Sequence[Feed] | _Guessed) -> tuple
         made = random_feeds(session, feeds.count, feeds.seed, feeds.bounds)
         return made, f"{counted(feeds.count, 'random feed')}, seed {feeds.seed}"
     if isinstance(feeds, str | Path):
-        return _Folder(Path(feeds), inputs_of(session)), f"{counted(len(feed_files(Path(feeds))), 'feed')} from {feeds}"
+        inputs = inputs_of(session)
+        check_feeds(feeds, inputs)
+        return _Folder(Path(feeds), inputs), f"{counted(len(feed_files(Path(feeds))), 'feed')} from {feeds}"
     return feeds, f"{counted(len(feeds), 'feed')} given"
 
 

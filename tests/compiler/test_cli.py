@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from regc.compiler import compile, job, records
+from regc.compiler import compile, job, report
 from regc.compiler.cli import main
 from support import model, normal, run
 
@@ -169,21 +171,40 @@ def test_options_that_click_refuses_exit_2(path: Path) -> None:
     assert regc("no-such-command").exit_code == 2
 
 
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
-    ("stage", "words"), [("compress", "nothing was written"), ("verify", "is written, but not verified")]
+    ("where", "words"),
+    [
+        ("compile_model", "no model was written"),
+        ("verify_compiled", "out.onnx is written, but not verified"),
+        ("write_reports", "out.onnx is written, but perhaps not its reports"),
+    ],
 )
 def test_an_interruption_says_what_is_there(
-    path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, words: str
+    path: Path, monkeypatch: pytest.MonkeyPatch, where: str, words: str
 ) -> None:
-    def interrupted(job: object, callback: Any) -> None:
-        callback(records.Progress(stage, 0, 1, "x"))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(job, "run_job", interrupted)
+    (path.parent / "out.onnx").write_text("an older one")
+    monkeypatch.setattr(job, where, interrupted)
     outcome = compiled(path, "--passes", "rf8")
     assert outcome.exit_code == 130
-    assert outcome.stderr.strip().startswith("interrupted, ")
-    assert words in outcome.stderr
+    assert outcome.stderr.strip().endswith(words)
+    assert "interrupted, " in outcome.stderr
+
+
+def test_an_interruption_right_after_the_rename_says_that_the_model_is_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = compile.CompileResult.save
+
+    def late(self: compile.CompileResult, to: Path, **options: Any) -> Any:
+        save(self, to, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compile.CompileResult, "save", late)
+    assert "out.onnx is written, but not verified" in compiled(path, "--passes", "rf8").stderr
 
 
 def test_a_bug_keeps_its_traceback(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +213,147 @@ def test_a_bug_keeps_its_traceback(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(job, "run_job", bug)
     assert isinstance(compiled(path, "--passes", "rf8").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ("m.onnx", "a report is .json or .html"),
+        ("out.json", "is where the compressed model goes"),
+        ("weights.json", "is a file of the input model"),
+        ("r.json", "is where another report goes"),
+        ("folder.json", "is a folder"),
+        ("none/r.json", "does not exist; create it first"),
+        ("pipe.json", "is no regular file"),
+    ],
+)
+def test_reports_go_where_nothing_else_is(path: Path, report: str, words: str) -> None:
+    folder = path.parent
+    (folder / "folder.json").mkdir()
+    os.mkfifo(folder / "pipe.json")
+    onnx.save(onnx.load(path), folder / "e.onnx", save_as_external_data=True, location="weights.json")
+    before = {file: file.lstat() for file in folder.iterdir()}
+    arguments = ("--passes", "rf8", "-o", folder / "out.json", "--report", folder / "r.json")
+    outcome = regc("compile", folder / "e.onnx", *arguments, "--report", folder / report)
+    assert words in one_line_error(outcome, 2)
+    assert {file: file.lstat() for file in folder.iterdir()} == before
+
+
+def test_a_report_that_fails_hides_neither_the_table_nor_the_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(to: Path, text: str) -> None:
+        if to.suffix == ".json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        to.write_text(text)
+
+    monkeypatch.setattr(report, "write_text", full)
+    reports = ("--report", path.parent / "r.json", "--report", path.parent / "r.html")
+    outcome = compiled(path, "--passes", "rf8", *reports)
+    line = one_line_error(outcome, 1)
+    assert "No space left" in line
+    assert "the model itself is written, to " in line
+    assert "measured on 4 random feeds" in outcome.stdout
+    assert (path.parent / "out.onnx").exists()
+    assert (path.parent / "r.html").exists()
+
+
+def test_an_output_over_calibration_is_refused(path: Path) -> None:
+    np.savez(path.parent / "a.npz", x=normal(5, 256))
+    outcome = regc("compile", path, "-o", path.parent / "a.npz", "--passes", "rf8", "--calibration", path.parent)
+    assert "is a calibration file" in one_line_error(outcome, 2)
+
+
+def test_an_empty_output_is_said_to_be_empty(path: Path) -> None:
+    outcome = regc("compile", path, "-o", "", "--passes", "rf8")
+    assert outcome.exit_code == 2
+    assert "the path is empty" in outcome.stderr
+
+
+def test_every_calibration_file_is_checked_before_the_work(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "compile_model", lambda *a, **k: pytest.fail("the passes ran"))
+    np.savez(path.parent / "a.npz", x=normal(5, 256))
+    np.savez(path.parent / "b.npz", x=normal(5, 255))
+    assert "b.npz: x is float32 [5, 255]" in one_line_error(
+        compiled(path, "--passes", "rf8", "--calibration", path.parent), 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "code", "words"),
+    [
+        ("s = Reshape(h, bad)  y = Add(s, h)", 1, "the original cannot be loaded in ONNX Runtime: "),
+        ("y = other.Thing(h)", 0, "ONNX Runtime does not know other:Thing, which the original calls"),
+        ("s = Reshape(h, odd)  y = Add(s, h)", 0, "the original cannot be run on random inputs"),
+    ],
+)
+def test_where_nothing_was_compared_the_last_line_says_so(tmp_path: Path, nodes: str, code: int, words: str) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17, "other": 1]>
+        g (float[n,256] x) => (float[n,512] y) { h = MatMul(x, first) """
+    values = {"first": normal(256, 512), "odd": np.int64([977, 512]), "bad": np.int64([-1, -1])}
+    onnx.save(model(f"{text} {nodes} }}", **values), tmp_path / "m.onnx")
+    outcome = compiled(tmp_path / "m.onnx", "--passes", "rf8")
+    assert outcome.exit_code == code, outcome.output
+    last = outcome.stderr.strip().splitlines()[-1]
+    assert "out.onnx was written and kept, but nothing was compared: " in last
+    assert words in last
+    assert (tmp_path / "out.onnx").exists()
+
+
+def test_outputs_with_little_in_common_are_warned_of(path: Path) -> None:
+    outcome = compiled(path, "--passes", "low-rank{ratio=8},ternary")
+    assert outcome.exit_code == 0
+    assert outcome.stderr.startswith("warning: y has little in common with that of the original (SQNR ")
+    assert regc("verify", path, path.parent / "out.onnx").stderr == outcome.stderr
+
+
+def test_the_number_of_random_feeds_is_a_choice(path: Path) -> None:
+    assert "measured on 2 random feeds, seed 3" in compiled(path, "--passes", "rf8", "--count", 2, "--seed", 3).stdout
+
+
+def test_missing_and_broken_models_exit_alike_everywhere(path: Path) -> None:
+    missing, broken = path.parent / "none.onnx", path.parent / "broken.onnx"
+    broken.write_text("not a model")
+    for wrong in (missing, broken):
+        for arguments in (("compile", wrong, "--passes", "rf8"), ("inspect", wrong), ("verify", wrong, path)):
+            assert regc(*arguments).exit_code == 1, arguments
+
+
+def test_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")
+    assert "is a Git LFS pointer" in one_line_error(regc("inspect", tmp_path / "m.onnx"), 1)
+
+
+# --- standard output -----------------------------------------------------------------------------
+
+
+def shell(command: str) -> subprocess.CompletedProcess[str]:
+    regc = f"{sys.executable} -m regc.compiler.cli"
+    return subprocess.run(["sh", "-c", command.format(regc=regc)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", ["passes", "--help", "passes rf8"])
+def test_a_full_standard_output_is_told_in_one_line(arguments: str) -> None:
+    outcome = shell(f"{{regc}} {arguments} > /dev/full")
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("error: standard output cannot be written to (No space left on device)")
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_a_compile_whose_table_has_no_reader_still_reports(path: Path) -> None:
+    folder = path.parent
+    outcome = shell(
+        f"{{{{ {{regc}} compile {path} -o {folder}/out.onnx --passes rf8 --report {folder}/r.json; "
+        f"echo $? > {folder}/code; }}}} | true"
+    )
+    assert outcome.stderr == ""
+    assert (folder / "code").read_text().strip() == "0"
+    assert json.loads((folder / "r.json").read_text())["weights_changed"] == 2
+
+
+def test_a_closed_standard_output_does_no_harm(path: Path) -> None:
+    outcome = shell(f"{{regc}} compile {path} -o {path.parent}/out.onnx --passes rf8 >&-")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    onnx.checker.check_model(path.parent / "out.onnx")
 
 
 # --- the other commands --------------------------------------------------------------------------

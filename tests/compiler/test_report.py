@@ -1,7 +1,9 @@
 import dataclasses
+import errno
 import io
 import json
 import math
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,8 @@ def left(name: str, reason: str = SMALL) -> SiteRecord:
 CHECK = Verification(
     inputs="4 random feeds, seed 0",
     outputs=(
-        OutputError("logits", 80, 80, 0.5, 0.125, 21.43, 0.99641),
-        OutputError("boxes", 0, 0, math.nan, math.nan, math.nan, math.nan, "shape [5, 4] became [6, 4]: not compared"),
+        OutputError("logits", 80, 80, 80, 0.5, 0.125, 21.43, 0.99641),
+        OutputError("boxes", 0, 0, 0, *[math.nan] * 4, note="shape [5, 4] became [6, 4]: not compared"),
     ),
     problems=(),
     with_library="ok",
@@ -76,6 +78,7 @@ def words(printed: str) -> str:
 
 def test_a_changed_weight_has_a_row_with_terms_bytes_and_error() -> None:
     row = next(line for line in shown(report(changed("fc.weight"))).splitlines() if line.startswith("fc.weight"))
+    assert shown(report(changed("fc.weight"))).split()[:4] == ["weight", "shape", "new", "term"]
     assert row.split() == ["fc.weight", "384x1536", "ternary/64", "2.36", "MB", "->", "1.00", "kB", "0.25"]
 
 
@@ -223,7 +226,7 @@ def test_json_has_every_figure_and_is_strict() -> None:
 class Page(HTMLParser):
     """Collects the text of a page and checks that its tags nest."""
 
-    VOID = ("meta", "br")
+    VOID = ("meta", "br", "wbr")
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -260,7 +263,7 @@ def test_the_page_is_well_formed_self_contained_and_has_the_same_numbers() -> No
         "4 random feeds",
     ):
         assert figure in printed
-    assert page.widths == ["width:100.00%", "width:0.04%", "width:0.02%"]
+    assert page.widths == ["width:100.00%", "width:0.04%"]
     assert "http" not in whole.to_html()
 
 
@@ -279,11 +282,63 @@ def test_reports_are_written_by_their_suffix(tmp_path: Path) -> None:
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     with pytest.raises(UsageError, match=r"a report is \.json or \.html"):
         whole.write(tmp_path / "r.txt")
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="does not exist; create it first"):
         check_report_path(tmp_path / "none" / "r.json")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(RegcError, match="cannot write the report"):
+    with pytest.raises(UsageError, match="is a folder"):
         whole.write(tmp_path / "folder.json")
+
+
+def test_a_report_appears_complete_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = report(changed("a"))
+    (tmp_path / "r.json").write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RegcError, match=r"cannot write the report to .*No space left"):
+        whole.write(tmp_path / "r.json")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_the_page_groups_like_weights_as_the_table_does() -> None:
+    page = report(*(changed(f"layer.{index}.weight", error=index / 1000) for index in range(300))).to_html()
+    printed = words(" ".join(Page(page).words))
+    assert "layer.0.weight and 299 like it" in printed
+    assert "layer.123.weight" in printed
+    assert page.count("<td") < 40
+
+
+def test_the_page_fits_a_narrow_window() -> None:
+    page = report(changed("a" * 200)).to_html()
+    assert "overflow-wrap: anywhere" in page
+    assert page.count("<th>") + page.count('<th class="n">') == 6 + 3
+    assert "th { text-align: left; white-space: nowrap" not in page
+
+
+def test_factors_are_not_called_weights() -> None:
+    cut = Decision("a", "low-rank", "", "float32", "rank 8", None, 0.1)
+    left = Decision("a", "rf8", "B", "float32", None, SMALL)
+    first, second = by_pass([record("a", cut, left, error=0.1)], "low-rank,rf8")
+    assert first.words == "1 of 1 weight"
+    assert second.words == "0 of 1 remaining factor"
+
+
+def test_the_same_long_error_is_told_once() -> None:
+    wrong = "cannot be loaded: " + "such a long error " * 5
+    check = Verification("none", (), (f"the original {wrong}",), wrong, wrong, original=wrong)
+    printed = words(shown(report(changed("a"), verification=check)))
+    assert printed.count("cannot be loaded") == 1
+    assert report(changed("a"), verification=check).to_html().count("cannot be loaded") == 1
+    assert "with library the same without it the same" in printed
+
+
+def test_values_that_were_not_finite_are_told_from_those_compared() -> None:
+    outputs = (OutputError("y", 80, 60, 0, 0, 0, math.inf, 1), OutputError("z", 8, 0, 0, *[math.nan] * 4, note="none"))
+    printed = words(shown(report(changed("a"), verification=dataclasses.replace(CHECK, outputs=outputs))))
+    assert "y 60 of 80 0 0 exact 1" in printed
+    assert "z 8 - - - -" in printed
 
 
 # --- of true results -----------------------------------------------------------------------------
@@ -310,6 +365,15 @@ def test_the_report_of_a_result_is_its_table(tmp_path: Path) -> None:
     assert "1 of 2 changed" in words(printed) or "2 of 2 changed" in words(printed)
     assert str(path) in printed
     assert all(line == line.rstrip() for line in printed.splitlines())
+
+
+def test_a_model_that_regc_made_is_known_again(tmp_path: Path) -> None:
+    path = tmp_path / "small.onnx"
+    compile_model(two(tmp_path / "m.onnx"), [RF8()], include=["big*"]).save(path)
+    assert compile_model(path, [RF8(exclude=("onnx_small",))]).report.earlier == "rf8"
+    whole = dataclasses.replace(report(), earlier="rf8")
+    assert "weights already compressed by regc (rf8)" in words(shown(whole))
+    assert compile_model(tmp_path / "m.onnx", [RF8()]).report.earlier is None
 
 
 def test_inspection_asks_every_pass_about_every_weight(tmp_path: Path) -> None:
@@ -343,5 +407,8 @@ def test_the_catalog_is_made_from_the_fields_of_a_pass() -> None:
     out: Any = console.file
     printed = words(out.getvalue())
     assert "scale lloyd | mean | median lloyd" in printed
-    assert "group int none" in printed
+    assert "group int a whole row inputs that share a scale (a multiple of 16)" in printed
+    show_pass(LowRank, console)
+    printed = words(out.getvalue())
+    assert "ratio float 2 how many times fewer values; default: 2, unless rank or energy is given" in printed
     assert f"rf8 {RF8.summary}" in printed

@@ -7,12 +7,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from regc.compiler.errors import RegcError, UsageError
+from regc.compiler.errors import ModelError, RegcError, UsageError
 from regc.compiler.model import load
-from regc.compiler.verify import OutputError, Verification, compare, verify_compiled
+from regc.compiler.verify import OutputError, Verification, archives, compare, verify_compiled
 from regc.compiler.verify import verification as verify
 from regc.compiler.verify.difference import Tally
-from regc.compiler.verify.feeds import Input, inputs_of_model, load_feeds
+from regc.compiler.verify.feeds import Input, check_feeds, inputs_of_model, load_feeds
 from regc.compiler.verify.guess import index_bounds, random_feeds
 from regc.compiler.verify.running import Runner, library_status
 from support import model, normal
@@ -81,6 +81,35 @@ def test_a_value_that_stops_being_finite_is_an_infinite_error(wrong: float) -> N
     error = measured((np.float32([1, 2, np.inf]), np.float32([1, wrong, -np.inf])))
     assert error.differ == 2
     assert (error.max_abs, error.mean_abs, error.sqnr_db) == (math.inf, math.inf, -math.inf)
+
+
+def test_outputs_without_a_finite_value_are_not_exact() -> None:
+    lost = measured((np.full(4, np.nan), np.full(4, np.nan)))
+    assert (lost.count, lost.finite, lost.differ) == (4, 0, 0)
+    assert lost.note == "no finite value to compare"
+    assert math.isnan(lost.sqnr_db)
+    assert math.isnan(lost.cosine)
+    check = Verification("1 feed given", (lost,), (), "ok", "ok")
+    assert check.missed(1e9, None) == check.missed(None, -1e9) == ["y: no finite value to compare"]
+    assert check.doubts == "warning: y: no finite value to compare"
+
+
+def test_values_that_stop_being_finite_have_no_cosine() -> None:
+    error = measured((np.ones(4), np.full(4, np.nan)))
+    assert (error.finite, error.differ, error.max_abs, error.sqnr_db) == (0, 4, math.inf, -math.inf)
+    assert math.isnan(error.cosine)
+
+
+def test_empty_outputs_are_not_exact_either() -> None:
+    assert measured((np.zeros((0, 4)), np.zeros((0, 4)))).note == "no value to compare"
+
+
+@pytest.mark.parametrize(("after", "doubtful"), [([1, 0.9], False), ([1, -1], True), ([2.2, 1.8], True)])
+def test_outputs_with_little_in_common_are_warned_of(after: list[float], doubtful: bool) -> None:
+    check = Verification("1 feed given", (measured((np.ones(2), np.array(after))),), (), "ok", "ok")
+    assert check.doubts.startswith("warning: y has little in common") == doubtful
+    assert ("--exclude" in check.doubts) == doubtful
+    assert check.verdict() == (0, "")
 
 
 def test_zero_outputs_that_become_something_have_no_signal() -> None:
@@ -219,6 +248,36 @@ def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
         list(load_feeds(tmp_path, [X]))
 
 
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_headers_are_held_against_the_inputs_in_every_file(tmp_path: Path, write: Any) -> None:
+    write(tmp_path / "0.npz", x=np.zeros((1, 8), np.float32))
+    check_feeds(tmp_path, [X])
+    write(tmp_path / "1.npz", x=np.zeros((1, 9), np.float32))
+    with pytest.raises(UsageError, match=r"1\.npz: x is float32 \[1, 9\]; the model takes"):
+        check_feeds(tmp_path, [X])
+
+
+def test_headers_are_read_without_the_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "0.npz", x=np.zeros((1, 8), np.float32))
+    monkeypatch.setattr(archives.npy, "read_array", lambda *_, **__: pytest.fail("values were read"))
+    check_feeds(tmp_path, [X])
+
+
+def test_what_pickles_hold_is_refused_without_advice_to_load_it(tmp_path: Path) -> None:
+    np.savez(tmp_path / "0.npz", x=np.array([{}], object))
+    with pytest.raises(UsageError, match="holds Python objects") as error:
+        check_feeds(tmp_path, [X])
+    assert "allow_pickle" not in str(error.value)
+    (tmp_path / "0.npz").write_bytes(b"not an archive")
+    with pytest.raises(UsageError, match="cannot be read as") as error:
+        check_feeds(tmp_path, [X])
+    assert "allow_pickle" not in str(error.value)
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "0.npz")
+    with pytest.raises(UsageError, match="a single array without a name"):
+        check_feeds(tmp_path, [X])
+
+
 def test_an_empty_or_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no \.npz file"):
         load_feeds(tmp_path, [X])
@@ -244,7 +303,7 @@ def test_a_model_against_itself_is_exact(tmp_path: Path) -> None:
     path = dense(tmp_path / "a.onnx")
     check = verify_compiled(path, path)
     assert check.inputs == "4 random feeds, seed 0"
-    assert check.outputs == (OutputError("y", 4 * 2 * 4, 0, 0, 0, math.inf, 1),)
+    assert check.outputs == (OutputError("y", 4 * 2 * 4, 4 * 2 * 4, 0, 0, 0, math.inf, 1),)
     assert (check.original, check.without_library, check.problems, check.broken) == ("ok", "ok", (), "")
     assert check.verdict(max_error=0, min_sqnr=200) == (0, "")
 
@@ -315,7 +374,37 @@ def test_an_original_that_does_not_load_is_not_blamed_on_the_result(tmp_path: Pa
     assert check.problems == (f"the original {check.original}",)
     assert check.without_library.startswith("cannot be loaded")
     assert check.broken == ""
-    assert check.verdict() == (1, "no outputs were compared")
+    assert not check.original_fails, "an operator of another vendor is no fault of the model"
+    words = "ONNX Runtime does not know com.example:Thing, which the original calls"
+    assert check.verdict() == (1, f"nothing was compared: {words}")
+
+
+def test_an_original_that_is_broken_is_told_from_one_with_foreign_operators(tmp_path: Path) -> None:
+    text = "g (float[3,4] x) => (float[3,4] y) { y = MatMul(x, w) }"
+    path = save(model(text, w=normal(7, 4)), tmp_path / "m.onnx")
+    check = verify_compiled(path, path)
+    assert check.original_fails
+    assert check.uncompared.startswith("the original cannot be loaded in ONNX Runtime: ")
+
+
+def test_an_original_that_does_not_run_on_given_inputs_fails(tmp_path: Path) -> None:
+    text = "g (float[n,k] x) => (float[n,4] y) { y = MatMul(x, w) }"
+    path = save(model(text, w=normal(7, 4)), tmp_path / "m.onnx")
+    check = verify_compiled(path, path, [{"x": np.zeros((2, 5), np.float32)}])
+    assert check.original_fails
+    assert check.original.startswith("cannot be run: ")
+    assert check.broken == ""
+    assert (
+        "without the operator library it cannot be loaded"
+        in verify_compiled(path, foreign(tmp_path / "f.onnx"), [{"x": np.zeros((2, 5), np.float32)}]).broken
+    )
+
+
+def test_one_failure_in_both_ways_is_told_once(tmp_path: Path) -> None:
+    other = save(model(DENSE.replace("x", "z"), w=normal(8, 4)), tmp_path / "b.onnx")
+    check = verify_compiled(dense(tmp_path / "a.onnx"), other)
+    assert check.broken.startswith("with and without the operator library it cannot be run: ")
+    assert check.broken.count("cannot be run") == 1
 
 
 def test_a_result_that_does_not_load_is_broken(tmp_path: Path) -> None:
@@ -361,10 +450,12 @@ def test_without_the_library_the_rest_is_still_checked(tmp_path: Path, monkeypat
     assert check.outputs[0].differ == 0
 
 
-def test_unknown_files_and_providers_are_usage_errors(tmp_path: Path) -> None:
+def test_unknown_files_and_providers_are_errors(tmp_path: Path) -> None:
     path = dense(tmp_path / "a.onnx")
-    with pytest.raises(UsageError, match=r"none\.onnx: there is no such file"):
+    with pytest.raises(ModelError, match=r"none\.onnx: there is no such file"):
         verify_compiled(path, tmp_path / "none.onnx")
+    with pytest.raises(ModelError, match="is no file"):
+        verify_compiled(tmp_path, path)
     with pytest.raises(UsageError, match=r"has no NoSuchProvider here; it has .*CPUExecutionProvider"):
         verify_compiled(path, path, providers=["NoSuchProvider"])
 

@@ -1,5 +1,9 @@
 """Saving: layout and streaming, and that files appear complete or not at all."""
 
+import errno
+import os
+import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,6 +157,37 @@ def test_destinations_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "m.onnx.data").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         save(model, tmp_path / "m.onnx", external_data=True)
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.onnx"))
+        for name in ("pipe.onnx", "socket.onnx"):
+            before = (tmp_path / name).lstat()
+            with pytest.raises(UsageError, match="is no regular file"):
+                save(from_proto(sums()), tmp_path / name)
+            assert (tmp_path / name).lstat() == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_neither_followed_nor_replaced(there: bool, tmp_path: Path) -> None:
+    if there:
+        (tmp_path / "real.onnx").write_text("real")
+    (tmp_path / "link.onnx").symlink_to("real.onnx")
+    with pytest.raises(UsageError, match=r"is a link to real\.onnx; give that name, or remove the link"):
+        save(from_proto(sums()), tmp_path / "link.onnx")
+    assert (tmp_path / "link.onnx").is_symlink()
+    assert (tmp_path / "real.onnx").exists() == there
+
+
+def test_a_folder_that_takes_no_files_is_refused_up_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    with pytest.raises(UsageError, match=r"cannot be written to \(Read-only file system\)"):
+        save(from_proto(sums()), tmp_path / "m.onnx")
 
 
 def test_opaque_models_take_their_data_files_along(stored: Path, tmp_path: Path) -> None:
