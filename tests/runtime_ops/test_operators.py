@@ -17,6 +17,7 @@ from regc import runtime_ops
 from .packed import (
     ISAS,
     OPERATORS,
+    SPARSE,
     Array,
     assert_close,
     assert_same_bits,
@@ -103,6 +104,35 @@ def test_special_values_of_float_operators(op: str) -> None:
     assert np.isnan(results[0][1]).all()
     finite = [0, 5, 6, 7, 8, 9]
     np.testing.assert_allclose(results[0][finite], by_body(proto, x)[finite], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", SPARSE)
+def test_special_values_of_block_sparse_operators(op: str) -> None:
+    """What is not finite reaches the outputs that keep the input, on every instruction set and for any rows."""
+    inputs = weights(op, (18, 320), block=1)
+    N, K = inputs["shape"][:2]
+    kept = np.zeros((-(-N // 16), K), bool)
+    kept[np.repeat(np.arange(len(kept)), np.diff(inputs["start"])), inputs["index"]] = True
+    x = special_rows(K)
+    proto = model(op, inputs)
+    results = [by_kernel(proto, x, name) for name in ISAS]
+    for result in results:
+        assert_same_bits(result, results[0])
+        assert (np.isnan(result[1]) == np.repeat(kept[:, -1], 16)[:N]).all()
+        assert np.isfinite(result[2]).all() != kept[:, 0].any()
+    finite = [0, 5, 6, 7, 8, 9]
+    np.testing.assert_allclose(results[0][finite], by_body(proto, x)[finite], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", range(9, 23))
+@pytest.mark.parametrize("op", SPARSE)
+@pytest.mark.parametrize("seed", range(5))
+def test_block_sparse_bodies_at_every_opset(op: str, opset: int, seed: int) -> None:
+    inputs = weights(op, (37, 50), seed=seed)
+    x = normal(3, 50)
+    proto = model(op, inputs, opset=opset)
+    onnx.checker.check_model(proto, full_check=True)
+    assert_close(by_body(proto, x), x, op, inputs)
 
 
 @pytest.mark.parametrize("op", OPERATORS)
