@@ -91,6 +91,21 @@ def _block_sparse_rf8_matmul(b: Body) -> None:
     b.affine(b.op("MatMul", "x", b.op("Transpose", _block_sparse(b, _rf8_values(b)), perm=[1, 0])))
 
 
+def _gated(b: Body, weights: str) -> None:
+    """``weights`` are float32 [K, padded N]. A NaN is not less than the threshold: it passes."""
+    below = b.op("Less", b.op("Mul", b.op("Abs", "x"), "norms"), "threshold")
+    passed = b.op("Where", below, b.constant(0, np.float32), "x")
+    b.affine(b.op("MatMul", passed, b.leading(weights, b.op("Gather", "shape", b.ints(1, 0), axis=0))))
+
+
+def _gated_matmul(b: Body) -> None:
+    _gated(b, "weights")
+
+
+def _gated_rf8_matmul(b: Body) -> None:
+    _gated(b, _rf8_values(b))
+
+
 def _rf8_decode(b: Body) -> None:
     b.op("Mul", _rf8(b), _column_scale(b), output="y")
 
@@ -195,6 +210,20 @@ OPERATORS: dict[str, Operator] = {
             "y = x * transpose(W) + bias for W with kept blocks of RF8. NaN and infinity in x reach at least the "
             "outputs that keep their input.",
             _block_sparse_rf8_matmul,
+            since_opset=9,
+        ),
+        Operator(
+            "GatedMatMul",
+            ("x", "weights", "norms", "threshold", "scale", "bias", "shape"),
+            "y = gated(x) * transpose(W) + bias for finite W; gated(x) is x, zero where |x| * norms < threshold.",
+            _gated_matmul,
+            since_opset=9,
+        ),
+        Operator(
+            "GatedRF8MatMul",
+            ("x", "codes", "norms", "threshold", "scale", "bias", "shape"),
+            "y = gated(x) * transpose(W) + bias for RF8 W; gated(x) is x, zero where |x| * norms < threshold.",
+            _gated_rf8_matmul,
             since_opset=9,
         ),
         Operator(

@@ -16,14 +16,15 @@ from onnx.reference import ReferenceEvaluator
 
 from regc import runtime_ops
 from regc.runtime_ops import ops
-from regc.runtime_ops.formats import block_sparse, rf8, ternary
+from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary
 
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
 
 ISAS = ("generic", "avx2", "avx512")
 SPARSE = ("BlockSparseMatMul", "BlockSparseRF8MatMul")
-OPERATORS = ("TernaryMatMul", "TernaryMatMulFloat", "RF8MatMul", *SPARSE)
+GATED = ("GatedMatMul", "GatedRF8MatMul")
+OPERATORS = ("TernaryMatMul", "TernaryMatMulFloat", "RF8MatMul", *SPARSE, *GATED)
 NODE = "layer/7"
 
 
@@ -47,6 +48,8 @@ def weights(
     if op in SPARSE:
         block = block if block is not None else int(random.choice(block_sparse.BLOCKS))
         return {**_sparse(op, shape, block, random), **affine, "shape": np.array([N, K, block])}
+    if op in GATED:
+        return {**_gated(op, shape, random), **affine, "shape": np.array(shape)}
     if op == "RF8MatMul":
         return {"codes": rf8.pack_codes(_codes(shape, random)), **affine, "shape": np.array(shape)}
     group = group if group is not None and group < K else K
@@ -78,6 +81,24 @@ def _sparse(op: str, shape: tuple[int, int], block: int, random: np.random.Gener
     return {"values" if exact else "codes": packed.values, "index": packed.columns, "start": packed.start}
 
 
+def _gated(op: str, shape: tuple[int, int], random: np.random.Generator) -> Weights:
+    """With a threshold that lets through all, most or some of activations of magnitude 1."""
+    exact = op == "GatedMatMul"
+    matrix = random.standard_normal(shape).astype(np.float32) if exact else _codes(shape, random)
+    return {
+        "weights" if exact else "codes": gated.pack(matrix),
+        "norms": random.uniform(0.5, 2, shape[1]).astype(np.float32),
+        "threshold": random.choice([0, 0.5, 1], 1).astype(np.float32),
+    }
+
+
+def passed(x: Array, inputs: Mapping[str, Array]) -> Array:
+    """The activations that are multiplied: of a gated operator, zeros where they do not pass."""
+    if "norms" not in inputs:
+        return x
+    return np.where(np.abs(x) * inputs["norms"] < inputs["threshold"], np.float32(0), x)
+
+
 def dense(op: str, inputs: Mapping[str, Array]) -> Array:
     """The weight float64 ``[N, K]`` without its scale, decoded by the NumPy reference."""
     N, K = (int(size) for size in inputs["shape"][:2])
@@ -87,6 +108,9 @@ def dense(op: str, inputs: Mapping[str, Array]) -> Array:
         values = inputs["values"] if "values" in inputs else rf8.VALUES[inputs["codes"]]
         packed = block_sparse.Packed(values, inputs["index"], inputs["start"])
         return block_sparse.unpack(packed, (N, K)).astype(np.float64)
+    if op in GATED:
+        values = inputs["weights"] if "weights" in inputs else rf8.VALUES[inputs["codes"]]
+        return gated.unpack(values, N).astype(np.float64)
     trits = ternary.unpack_trits(inputs["codes"], (N, K)).astype(np.float64)
     group = int(inputs["shape"][2])
     return trits * ternary.unpack_multipliers(inputs["multiplier"], N)[:, np.arange(K) // group]
@@ -178,7 +202,7 @@ def assert_same_bits(actual: Array, expected: Array) -> None:
 def assert_close(actual: Array, x: Array, op: str, inputs: Mapping[str, Array]) -> None:
     """Within (K + 3) half-ulps of the sum of magnitudes: K fused multiply-adds, a product and a sum."""
     weight, scale = dense(op, inputs), inputs["scale"].astype(np.float64)
-    wide = x.astype(np.float64)
+    wide = passed(x, inputs).astype(np.float64)
     exact = wide @ weight.T * scale + inputs["bias"]
     magnitude = np.abs(wide) @ np.abs(weight).T * scale + np.abs(inputs["bias"])
     bound = (weight.shape[1] + 3) * 2.0**-24 * magnitude

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from regc.runtime_ops.formats import block_sparse, rf8, ternary
+from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary
 
 SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 70))
 
@@ -69,6 +69,21 @@ def test_blocks_round_trip(codes: np.ndarray, block: int, data: st.DataObject) -
     np.testing.assert_array_equal(block_sparse.unpack(packed, codes.shape), np.where(wide, codes, 0))
     nbytes = sum(array.nbytes for array in packed) + 4 * rows
     assert block_sparse.packed_nbytes(codes.shape, block, len(packed.columns), value_bytes=1) == nbytes
+
+
+@settings(max_examples=50, deadline=None)
+@given(codes=hnp.arrays(np.uint8, SHAPES))
+def test_gated_weights_round_trip(codes: np.ndarray) -> None:
+    packed = gated.pack(codes)
+    outputs, inputs = codes.shape
+    assert packed.shape == (inputs, -(-outputs // 16) * 16)
+    assert not packed[:, outputs:].any()
+    np.testing.assert_array_equal(gated.unpack(packed, outputs), codes)
+    assert gated.packed_nbytes(codes.shape, value_bytes=1) == packed.nbytes + 4 * (inputs + 1 + outputs)
+
+
+def test_norms_of_inputs() -> None:
+    np.testing.assert_array_equal(gated.input_norms(np.array([[3, 1e30], [4, 0]], np.float32)), np.float32([5, 1e30]))
 
 
 def test_place_of_a_block() -> None:

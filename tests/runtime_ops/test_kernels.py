@@ -39,6 +39,11 @@ CASES = {
     "sparse_panel": ("BlockSparseMatMul", (4, 40)),
     "sparse_rf8_stream": ("BlockSparseRF8MatMul", (1, 3)),
     "sparse_rf8_panel": ("BlockSparseRF8MatMul", (4, 40)),
+    "gate": ("GatedMatMul", (1, 20)),
+    "gated_stream": ("GatedMatMul", (1, 8)),
+    "gated_panel": ("GatedMatMul", (9, 40)),
+    "gated_rf8_stream": ("GatedRF8MatMul", (1, 8)),
+    "gated_rf8_panel": ("GatedRF8MatMul", (9, 40)),
 }
 """The operator, and the fewest and most rows of x, that reach each kernel: few rows are streamed."""
 

@@ -94,7 +94,29 @@ SPARSE: dict[str, tuple[Change, str]] = {
     "short scale": (replace("scale", np.ones(1), np.float32), r"scale has shape \[1\], expected \[20\]"),
     "long bias": (replace("bias", np.ones(21), np.float32), r"bias has shape \[21\], expected \[20\] or \[1\]"),
 }
+GATED: dict[str, tuple[Change, str]] = {
+    "shape length": (replace("shape", [20, 40, 4]), r"shape has shape \[3\], expected \[2\]"),
+    "no inputs": (replace("shape", [20, 0]), r"K = 0, it must be 1 to"),
+    "more inputs": (replace("shape", [20, 41]), r"has shape \[40, 32\], expected \[41, 32\] for shape"),
+    "more outputs": (replace("shape", [33, 40]), r"has shape \[40, 32\], expected \[40, 48\] for shape"),
+    "short norms": (replace("norms", np.ones(39), np.float32), r"norms has shape \[39\], expected \[40\] for"),
+    "scalar threshold": (replace("threshold", 1, np.float32), r"threshold has shape \[\], expected \[1\]"),
+    "thresholds": (replace("threshold", np.ones(40), np.float32), r"threshold has shape \[40\], expected \[1\]"),
+    "short scale": (replace("scale", np.ones(1), np.float32), r"scale has shape \[1\], expected \[20\]"),
+    "long bias": (replace("bias", np.ones(21), np.float32), r"bias has shape \[21\], expected \[20\] or \[1\]"),
+}
 MALFORMED = {
+    "GatedMatMul": {
+        **GATED,
+        "flat weights": (
+            replace("weights", np.zeros(1280), np.float32),
+            r"weights has shape \[1280\], expected",
+        ),
+    },
+    "GatedRF8MatMul": {
+        **GATED,
+        "flat codes": (replace("codes", np.zeros(1280), np.uint8), r"codes has shape \[1280\], expected \[40, 32\]"),
+    },
     "TernaryMatMul": TERNARY,
     "TernaryMatMulFloat": TERNARY,
     "RF8MatMul": RF8,

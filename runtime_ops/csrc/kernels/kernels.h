@@ -20,6 +20,8 @@ constexpr size_t kMaxMultiplier = 64;               // u8 * s8 pair sums still f
 constexpr size_t kMaxInt8Inputs = size_t{1} << 17;  // 127 * 64 * inputs still fits int32
 constexpr size_t kUnit = 64;                        // bytes of codes that hold 16 outputs of one block
 constexpr size_t kPackedRows = 16;                  // rows of x that block-sparse panels interleave
+constexpr size_t kGatedRows = 8;                    // most rows of a gated stream
+constexpr size_t kGatedTiles = 128;                 // tiles of a gated stream, whose sums stay in L1
 constexpr size_t kSparseRowBlock = 192;             // rows that one reading of block-sparse values serves
 
 // Functions in this header are static: compiled for several instruction sets, they must not be merged by the
@@ -101,6 +103,36 @@ struct SparseTask {
   float* y;         // [rows][outputs]
   size_t rows;      // panel: at most kSparseRowBlock
   size_t tile_begin;
+  size_t tile_end;
+};
+
+// A weight stored input by input, of which a row uses the inputs that pass its gate.
+struct GatedMatrix : Affine {
+  const uint8_t* values;  // [inputs][tiles][16] float32 or RF8 codes
+  const float* norms;     // [inputs]
+  float threshold;
+};
+
+// Which inputs of each row pass: not |x| * norm < threshold.
+struct GateTask {
+  const GatedMatrix* weight;
+  const float* x;  // [rows][inputs]
+  size_t rows;
+  float* gated;     // [rows][inputs]: x, zero where it does not pass; null when not wanted
+  float* kept;      // [rows][inputs]: the x that pass, side by side; null when not wanted
+  uint32_t* place;  // [rows][inputs]: which inputs those are
+  size_t* count;    // [rows]: how many they are
+};
+
+// y[rows, 16 * tile_begin .. 16 * tile_end) of a gated weight.
+struct GatedTask {
+  const GatedMatrix* weight;
+  const float* x;         // [rows][inputs]: stream: kept; panel: gated
+  const uint32_t* place;  // of stream, with count
+  const size_t* count;
+  float* y;  // [rows][outputs]
+  size_t rows;        // stream: at most kGatedRows
+  size_t tile_begin;  // stream: at most kGatedTiles tiles
   size_t tile_end;
 };
 

@@ -27,12 +27,14 @@ struct MatMulSpec {
   std::unique_ptr<const Weight> (*read)(const std::vector<Tensor>& tensors, const std::string& node);
 };
 
-// One per operator; in ternary.cpp, rf8.cpp and block_sparse.cpp.
+// One per operator; in ternary.cpp, rf8.cpp, block_sparse.cpp and gated.cpp.
 MatMulSpec ternary_matmul();
 MatMulSpec ternary_matmul_float();
 MatMulSpec rf8_matmul();
 MatMulSpec block_sparse_matmul();
 MatMulSpec block_sparse_rf8_matmul();
+MatMulSpec gated_matmul();
+MatMulSpec gated_rf8_matmul();
 
 // An operator as the runtime gets to know it; must outlive the sessions that use it.
 struct Operator : abi::CustomOp {
