@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regc.compiler.doctor_examples import INPUTS, KERNELS, OUTPUTS, Operands
 from regc.compiler.verify.running import FATAL, first_line
 
 PACKAGES = ("regc", "onnx", "onnxruntime", "onnx-graphsurgeon", "numpy")
 OPSET, IR_VERSION = 17, 8
 """Of the models that try the operators: old enough for every ONNX Runtime that regc supports."""
-OUTPUTS, INPUTS, GROUP = 37, 96, 32
 FLOAT_TOLERANCE = 1e-5
 """Relative to the largest output, where kernel and body add floats in different orders."""
 REBUILD = "pip install --force-reinstall regc, or pip install . in a clone, with a C++17 compiler"
@@ -34,8 +34,6 @@ INSTRUCTION_SETS = {
     "avx512": {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
 }
 """What kernels are built for, and the flags of a CPU that has it."""
-
-Operands = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -174,41 +172,3 @@ def _model(name: str, operands: Operands, with_body: bool) -> bytes:
     bodies = [operator.function(OPSET)] if with_body else []
     model = helper.make_model(graph, opset_imports=imports, functions=bodies, ir_version=IR_VERSION)
     return bytes(model.SerializeToString())
-
-
-def _affine(rng: np.random.Generator) -> Operands:
-    return {
-        "scale": (rng.random(OUTPUTS) + 0.5).astype(np.float32),
-        "bias": rng.standard_normal(OUTPUTS).astype(np.float32),
-    }
-
-
-def _ternary(rng: np.random.Generator) -> Operands:
-    from regc.runtime_ops.formats import ternary  # noqa: PLC0415
-
-    trits = rng.integers(-1, 2, (OUTPUTS, INPUTS)).astype(np.int8)
-    multipliers = rng.integers(0, ternary.MAX_MULTIPLIER + 1, (OUTPUTS, INPUTS // GROUP)).astype(np.uint8)
-    return {
-        "codes": ternary.pack_trits(trits),
-        "multiplier": ternary.pack_multipliers(multipliers),
-        "shape": np.array([OUTPUTS, INPUTS, GROUP], np.int64),
-        **_affine(rng),
-    }
-
-
-def _rf8(rng: np.random.Generator) -> Operands:
-    from regc.runtime_ops.formats import rf8  # noqa: PLC0415
-
-    residuals, exponents = rng.integers(0, 7, (OUTPUTS, INPUTS)), rng.integers(1, 16, (OUTPUTS, INPUTS))
-    codes = (rng.integers(0, 2, (OUTPUTS, INPUTS)) << 7 | exponents << 3 | residuals).astype(np.uint8)
-    return {"codes": rf8.pack_codes(codes), "shape": np.array([OUTPUTS, INPUTS], np.int64), **_affine(rng)}
-
-
-KERNELS: dict[str, tuple[Callable[[np.random.Generator], Operands], bool]] = {
-    "TernaryMatMul": (_ternary, True),
-    "TernaryMatMulFloat": (_ternary, False),
-    "RF8MatMul": (_rf8, False),
-}
-"""The operators that the library has, with example operands, and whether kernel and body must agree bit for
-bit.
-"""

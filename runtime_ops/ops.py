@@ -7,14 +7,13 @@ registered the node stays and our kernel runs. A body is legal at the model's ow
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from regc.runtime_ops.formats import rf8, ternary
+from regc.runtime_ops.body import Body
+from regc.runtime_ops.formats import block_sparse, rf8, ternary
 
 DOMAIN = "ai.regc"
 VERSION = 1
@@ -22,57 +21,6 @@ MIN_IR_VERSION = 8
 """Model-local functions exist since this IR version (ONNX 1.10)."""
 TINY = 1e-30
 """Smallest row maximum that int8 activations are scaled by: its reciprocal is still finite in float32."""
-
-
-class Body:
-    """Collects the nodes of a function body that is legal at one opset of the standard domain."""
-
-    def __init__(self, opset: int) -> None:
-        self.opset = opset
-        self.nodes: list[onnx.NodeProto] = []
-
-    def op(self, op_type: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Append a node and return the name of its output."""
-        output = output or f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, inputs, [output], **attributes))
-        return output
-
-    def constant(self, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
-        """Append a Constant node and return the name of its output."""
-        return self.op("Constant", value=numpy_helper.from_array(np.asarray(values, dtype)))
-
-    def ints(self, *values: int) -> str:
-        """An int64 vector."""
-        return self.constant(values, np.int64)
-
-    def item(self, vector: str, index: int) -> str:
-        """Element ``index`` of a vector, with shape [1]."""
-        return self.op("Gather", vector, self.ints(index), axis=0)
-
-    def arange(self, count: str) -> str:
-        """The int64 vector ``0 .. count - 1`` for a count of shape [1]."""
-        ones = self.op("ConstantOfShape", count, value=numpy_helper.from_array(np.ones(1, np.int64)))
-        return self.op("Reshape", self.op("NonZero", ones), self.ints(-1))
-
-    def leading(self, matrix: str, sizes: str) -> str:
-        """The top left ``sizes`` (int64 [2]) of a matrix. Slice takes tensors only from opset 10 on."""
-        if self.opset >= 10:
-            return self.op("Slice", matrix, self.ints(0, 0), sizes)
-        rows = self.op("Gather", matrix, self.arange(self.item(sizes, 0)), axis=0)
-        return self.op("Gather", rows, self.arange(self.item(sizes, 1)), axis=1)
-
-    def decode(self, table: npt.NDArray[np.generic], perm: list[int], block: int) -> str:
-        """Look every byte of ``codes`` up in a table and put the tiles in order: [N, K]."""
-        indices = self.op("Cast", "codes", to=TensorProto.INT32)
-        values = self.op("Gather", self.constant(table, table.dtype), indices, axis=0)
-        tiles = self.op("Gather", self.op("Shape", "codes"), self.ints(0, 1), axis=0)
-        padded = self.op("Mul", tiles, self.ints(rf8.TILE, block))
-        matrix = self.op("Reshape", self.op("Transpose", values, perm=perm), padded)
-        return self.leading(matrix, self.op("Gather", "shape", self.ints(0, 1), axis=0))
-
-    def affine(self, product: str) -> None:
-        """``y = product * scale + bias``."""
-        self.op("Add", self.op("Mul", product, "scale"), "bias", output="y")
 
 
 def _rf8(b: Body) -> str:
@@ -93,12 +41,69 @@ def _ternary(b: Body) -> str:
     return b.op("Mul", b.op("Cast", trits, to=TensorProto.INT32), b.leading(wide, sizes))
 
 
+def _block_places(b: Body, columns: str) -> str:
+    """int64 [blocks]: the place of each kept block in a grid of tiles and block columns, flattened."""
+    starts = b.op("Cast", "start", to=TensorProto.INT64)
+    tiles = b.arange(b.op("Sub", b.count("start", 0), b.ints(1)))
+    ends = b.op("Gather", starts, b.op("Add", tiles, b.ints(1)), axis=0)
+    counts = b.op("Sub", ends, b.op("Gather", starts, tiles, axis=0))
+    used = b.op("Less", b.arange(columns), b.op("Reshape", counts, b.ints(-1, 1)))
+    # One row of indices for each axis of the grid, in ascending order: as many as a tile has blocks name the tile.
+    tile_of_block = b.op("Reshape", b.op("Gather", b.op("NonZero", used), b.ints(0), axis=0), b.ints(-1))
+    return b.op("Add", b.op("Mul", tile_of_block, columns), b.op("Cast", "index", to=TensorProto.INT64))
+
+
+def _block_sparse(b: Body, values: str) -> str:
+    """float32 [N, K] with zeros where no block is kept, from float32 values [blocks, B, 16]."""
+    block, tile = b.item("shape", 2), b.ints(block_sparse.TILE)
+    columns = b.op("Div", b.op("Sub", b.op("Add", b.item("shape", 1), block), b.ints(1)), block)
+    tiles = b.op("Sub", b.count("start", 0), b.ints(1))
+    places = _block_places(b, columns)
+    nothing = b.op("ConstantOfShape", b.op("Mul", tiles, columns), value=numpy_helper.from_array(np.zeros(1, np.int64)))
+    ordinals = b.op("Add", b.arange(b.count("index", 0)), b.ints(1))
+    chosen = b.scatter(nothing, places, ordinals)
+    empty = b.op("ConstantOfShape", b.op("Concat", b.ints(1), block, tile, axis=0))
+    blocks = b.op("Gather", b.op("Concat", empty, values, axis=0), chosen, axis=0)
+    grid = b.op("Reshape", blocks, b.op("Concat", tiles, columns, block, tile, axis=0))
+    padded = b.op("Concat", b.op("Mul", tiles, tile), b.op("Mul", columns, block), axis=0)
+    matrix = b.op("Reshape", b.op("Transpose", grid, perm=[0, 3, 1, 2]), padded)
+    return b.leading(matrix, b.op("Gather", "shape", b.ints(0, 1), axis=0))
+
+
+def _rf8_values(b: Body) -> str:
+    """float32 in the shape of ``codes``."""
+    return b.op("Gather", b.constant(rf8.VALUES, np.float32), b.op("Cast", "codes", to=TensorProto.INT32), axis=0)
+
+
 def _column_scale(b: Body) -> str:
     return b.op("Reshape", "scale", b.ints(-1, 1))
 
 
 def _rf8_matmul(b: Body) -> None:
     b.affine(b.op("MatMul", "x", b.op("Transpose", _rf8(b), perm=[1, 0])))
+
+
+def _block_sparse_matmul(b: Body) -> None:
+    b.affine(b.op("MatMul", "x", b.op("Transpose", _block_sparse(b, "values"), perm=[1, 0])))
+
+
+def _block_sparse_rf8_matmul(b: Body) -> None:
+    b.affine(b.op("MatMul", "x", b.op("Transpose", _block_sparse(b, _rf8_values(b)), perm=[1, 0])))
+
+
+def _gated(b: Body, weights: str) -> None:
+    """``weights`` are float32 [K, padded N]. A NaN is not less than the threshold: it passes."""
+    below = b.op("Less", b.op("Mul", b.op("Abs", "x"), "norms"), "threshold")
+    passed = b.op("Where", below, b.constant(0, np.float32), "x")
+    b.affine(b.op("MatMul", passed, b.leading(weights, b.op("Gather", "shape", b.ints(1, 0), axis=0))))
+
+
+def _gated_matmul(b: Body) -> None:
+    _gated(b, "weights")
+
+
+def _gated_rf8_matmul(b: Body) -> None:
+    _gated(b, _rf8_values(b))
 
 
 def _rf8_decode(b: Body) -> None:
@@ -189,6 +194,36 @@ OPERATORS: dict[str, Operator] = {
             ("x", "codes", "scale", "bias", "shape"),
             "y = x * transpose(W) + bias for RF8 W and float32 activations.",
             _rf8_matmul,
+            since_opset=9,
+        ),
+        Operator(
+            "BlockSparseMatMul",
+            ("x", "values", "index", "start", "scale", "bias", "shape"),
+            "y = x * transpose(W) + bias for W with kept blocks of float32. NaN and infinity in x reach at least the "
+            "outputs that keep their input.",
+            _block_sparse_matmul,
+            since_opset=9,
+        ),
+        Operator(
+            "BlockSparseRF8MatMul",
+            ("x", "codes", "index", "start", "scale", "bias", "shape"),
+            "y = x * transpose(W) + bias for W with kept blocks of RF8. NaN and infinity in x reach at least the "
+            "outputs that keep their input.",
+            _block_sparse_rf8_matmul,
+            since_opset=9,
+        ),
+        Operator(
+            "GatedMatMul",
+            ("x", "weights", "norms", "threshold", "scale", "bias", "shape"),
+            "y = gated(x) * transpose(W) + bias for finite W; gated(x) is x, zero where |x| * norms < threshold.",
+            _gated_matmul,
+            since_opset=9,
+        ),
+        Operator(
+            "GatedRF8MatMul",
+            ("x", "codes", "norms", "threshold", "scale", "bias", "shape"),
+            "y = gated(x) * transpose(W) + bias for RF8 W; gated(x) is x, zero where |x| * norms < threshold.",
+            _gated_rf8_matmul,
             since_opset=9,
         ),
         Operator(

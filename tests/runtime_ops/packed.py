@@ -16,38 +16,87 @@ from onnx.reference import ReferenceEvaluator
 
 from regc import runtime_ops
 from regc.runtime_ops import ops
-from regc.runtime_ops.formats import rf8, ternary
+from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary
 
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
 
 ISAS = ("generic", "avx2", "avx512")
-OPERATORS = ("TernaryMatMul", "TernaryMatMulFloat", "RF8MatMul")
+SPARSE = ("BlockSparseMatMul", "BlockSparseRF8MatMul")
+GATED = ("GatedMatMul", "GatedRF8MatMul")
+OPERATORS = ("TernaryMatMul", "TernaryMatMulFloat", "RF8MatMul", *SPARSE, *GATED)
 NODE = "layer/7"
 
 
 def weights(
-    op: str, shape: tuple[int, int], group: int | None = None, *, seed: int = 0, biases: int | None = None
+    op: str,
+    shape: tuple[int, int],
+    group: int | None = None,
+    *,
+    seed: int = 0,
+    biases: int | None = None,
+    block: int | None = None,
 ) -> Weights:
-    """Random packed inputs for a weight ``[N, K]``; ``group`` None or at least K means no groups."""
+    """Random packed inputs for a weight ``[N, K]``; ``group`` None or at least K means no groups, ``block`` None
+    any size of blocks.
+    """
     N, K = shape
     random = np.random.default_rng(seed)
     scale = random.uniform(0.5, 2, N).astype(np.float32)
     bias = random.standard_normal(N if biases is None else biases).astype(np.float32)
+    affine = {"scale": scale, "bias": bias}
+    if op in SPARSE:
+        block = block if block is not None else int(random.choice(block_sparse.BLOCKS))
+        return {**_sparse(op, shape, block, random), **affine, "shape": np.array([N, K, block])}
+    if op in GATED:
+        return {**_gated(op, shape, random), **affine, "shape": np.array(shape)}
     if op == "RF8MatMul":
-        codes = random.integers(0, 256, shape).astype(np.uint8)
-        codes[(codes >> 3 & 15 == 0) | (codes & 7 == 7)] = 0
-        return {"codes": rf8.pack_codes(codes), "scale": scale, "bias": bias, "shape": np.array(shape)}
+        return {"codes": rf8.pack_codes(_codes(shape, random)), **affine, "shape": np.array(shape)}
     group = group if group is not None and group < K else K
     groups = -(-K // group)
     multipliers = random.integers(0, 65, (N, groups)) if groups > 1 else np.ones((N, 1))
     return {
         "codes": ternary.pack_trits(random.integers(-1, 2, shape).astype(np.int8)),
         "multiplier": ternary.pack_multipliers(multipliers.astype(np.uint8)),
-        "scale": scale,
-        "bias": bias,
+        **affine,
         "shape": np.array([N, K, group]),
     }
+
+
+def _codes(shape: tuple[int, int], random: np.random.Generator) -> Array:
+    """RF8 codes as the encoder emits them."""
+    codes = random.integers(0, 256, shape).astype(np.uint8)
+    codes[(codes >> 3 & 15 == 0) | (codes & 7 == 7)] = 0
+    return codes
+
+
+def _sparse(op: str, shape: tuple[int, int], block: int, random: np.random.Generator) -> Weights:
+    """From no blocks at all to all of them, and now and then a tile without any."""
+    grid = block_sparse.grid_shape(shape, block)
+    keep = random.random(grid) < random.choice([0, 0.1, 0.5, 0.9, 1])
+    keep[random.random(grid[0]) < 0.1] = False
+    exact = op == "BlockSparseMatMul"
+    matrix = random.standard_normal(shape).astype(np.float32) if exact else _codes(shape, random)
+    packed = block_sparse.pack(matrix, keep, block)
+    return {"values" if exact else "codes": packed.values, "index": packed.columns, "start": packed.start}
+
+
+def _gated(op: str, shape: tuple[int, int], random: np.random.Generator) -> Weights:
+    """With a threshold that lets through all, most or some of activations of magnitude 1."""
+    exact = op == "GatedMatMul"
+    matrix = random.standard_normal(shape).astype(np.float32) if exact else _codes(shape, random)
+    return {
+        "weights" if exact else "codes": gated.pack(matrix),
+        "norms": random.uniform(0.5, 2, shape[1]).astype(np.float32),
+        "threshold": random.choice([0, 0.5, 1], 1).astype(np.float32),
+    }
+
+
+def passed(x: Array, inputs: Mapping[str, Array]) -> Array:
+    """The activations that are multiplied: of a gated operator, zeros where they do not pass."""
+    if "norms" not in inputs:
+        return x
+    return np.where(np.abs(x) * inputs["norms"] < inputs["threshold"], np.float32(0), x)
 
 
 def dense(op: str, inputs: Mapping[str, Array]) -> Array:
@@ -55,6 +104,13 @@ def dense(op: str, inputs: Mapping[str, Array]) -> Array:
     N, K = (int(size) for size in inputs["shape"][:2])
     if op == "RF8MatMul":
         return rf8.VALUES[rf8.unpack_codes(inputs["codes"], (N, K))].astype(np.float64)
+    if op in SPARSE:
+        values = inputs["values"] if "values" in inputs else rf8.VALUES[inputs["codes"]]
+        packed = block_sparse.Packed(values, inputs["index"], inputs["start"])
+        return block_sparse.unpack(packed, (N, K)).astype(np.float64)
+    if op in GATED:
+        values = inputs["weights"] if "weights" in inputs else rf8.VALUES[inputs["codes"]]
+        return gated.unpack(values, N).astype(np.float64)
     trits = ternary.unpack_trits(inputs["codes"], (N, K)).astype(np.float64)
     group = int(inputs["shape"][2])
     return trits * ternary.unpack_multipliers(inputs["multiplier"], N)[:, np.arange(K) // group]
@@ -146,7 +202,7 @@ def assert_same_bits(actual: Array, expected: Array) -> None:
 def assert_close(actual: Array, x: Array, op: str, inputs: Mapping[str, Array]) -> None:
     """Within (K + 3) half-ulps of the sum of magnitudes: K fused multiply-adds, a product and a sum."""
     weight, scale = dense(op, inputs), inputs["scale"].astype(np.float64)
-    wide = x.astype(np.float64)
+    wide = passed(x, inputs).astype(np.float64)
     exact = wide @ weight.T * scale + inputs["bias"]
     magnitude = np.abs(wide) @ np.abs(weight).T * scale + np.abs(inputs["bias"])
     bound = (weight.shape[1] + 3) * 2.0**-24 * magnitude

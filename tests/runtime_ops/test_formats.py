@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from regc.runtime_ops.formats import rf8, ternary
+from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary
 
 SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 70))
 
@@ -58,6 +58,45 @@ def test_place_of_an_rf8_code() -> None:
     assert rf8.pack_codes(codes)[1, 1, 0, 1, 3, 1] == 77
 
 
+@settings(max_examples=50, deadline=None)
+@given(codes=hnp.arrays(np.uint8, SHAPES), block=st.sampled_from(block_sparse.BLOCKS), data=st.data())
+def test_blocks_round_trip(codes: np.ndarray, block: int, data: st.DataObject) -> None:
+    keep = data.draw(hnp.arrays(np.bool_, block_sparse.grid_shape(codes.shape, block)))
+    packed = block_sparse.pack(codes, keep, block)
+    assert packed.values.shape == (keep.sum(), block, 16)
+    rows, cols = codes.shape
+    wide = np.repeat(np.repeat(keep, 16, axis=0), block, axis=1)[:rows, :cols]
+    np.testing.assert_array_equal(block_sparse.unpack(packed, codes.shape), np.where(wide, codes, 0))
+    nbytes = sum(array.nbytes for array in packed) + 4 * rows
+    assert block_sparse.packed_nbytes(codes.shape, block, len(packed.columns), value_bytes=1) == nbytes
+
+
+@settings(max_examples=50, deadline=None)
+@given(codes=hnp.arrays(np.uint8, SHAPES))
+def test_gated_weights_round_trip(codes: np.ndarray) -> None:
+    packed = gated.pack(codes)
+    outputs, inputs = codes.shape
+    assert packed.shape == (inputs, -(-outputs // 16) * 16)
+    assert not packed[:, outputs:].any()
+    np.testing.assert_array_equal(gated.unpack(packed, outputs), codes)
+    assert gated.packed_nbytes(codes.shape, value_bytes=1) == packed.nbytes + 4 * (inputs + 1 + outputs)
+
+
+def test_norms_of_inputs() -> None:
+    np.testing.assert_array_equal(gated.input_norms(np.array([[3, 1e30], [4, 0]], np.float32)), np.float32([5, 1e30]))
+
+
+def test_place_of_a_block() -> None:
+    weight = np.zeros((40, 20), np.float32)
+    weight[16 + 3, 2 * 8 + 1] = 7
+    keep = np.zeros((3, 3), bool)
+    keep[0, 1] = keep[1, 2] = True
+    values, index, start = block_sparse.pack(weight, keep, 8)
+    assert values[1, 1, 3] == 7
+    assert index.tolist() == [1, 2]
+    assert start.tolist() == [0, 1, 2, 2]
+
+
 def test_rf8_values_are_the_set_in_order() -> None:
     positive = rf8.VALUES[8:128]
     assert (np.diff(positive) > 0).all()
@@ -71,5 +110,9 @@ def test_rf8_values_are_the_set_in_order() -> None:
 def test_values_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="trits must be -1, 0 or 1"):
         ternary.pack_trits(np.full((1, 1), 2, np.int8))
+    with pytest.raises(ValueError, match="not 3"):
+        block_sparse.grid_shape((4, 4), 3)
+    with pytest.raises(ValueError, match=r"keep has shape \(1, 1\), the weight has \(1, 2\)"):
+        block_sparse.pack(np.zeros((4, 8), np.float32), np.ones((1, 1), bool), 4)
     with pytest.raises(ValueError, match="at most 64"):
         ternary.pack_multipliers(np.full((1, 1), 65, np.uint8))

@@ -34,6 +34,16 @@ CASES = {
     "ternary_float_panel": ("TernaryMatMulFloat", (4, 30)),
     "rf8_stream": ("RF8MatMul", (1, 3)),
     "rf8_panel": ("RF8MatMul", (4, 30)),
+    "pack_rows": ("BlockSparseMatMul", (4, 220)),
+    "sparse_stream": ("BlockSparseMatMul", (1, 3)),
+    "sparse_panel": ("BlockSparseMatMul", (4, 40)),
+    "sparse_rf8_stream": ("BlockSparseRF8MatMul", (1, 3)),
+    "sparse_rf8_panel": ("BlockSparseRF8MatMul", (4, 40)),
+    "gate": ("GatedMatMul", (1, 20)),
+    "gated_stream": ("GatedMatMul", (1, 8)),
+    "gated_panel": ("GatedMatMul", (9, 40)),
+    "gated_rf8_stream": ("GatedRF8MatMul", (1, 8)),
+    "gated_rf8_panel": ("GatedRF8MatMul", (9, 40)),
 }
 """The operator, and the fewest and most rows of x, that reach each kernel: few rows are streamed."""
 

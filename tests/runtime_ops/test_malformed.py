@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from .packed import NODE, OPERATORS, Weights, by_kernel, model, session, weights
+from .packed import SPARSE as SPARSE_OPERATORS
 
 Change = Callable[[Weights], None]
 
@@ -17,9 +18,9 @@ def replace(name: str, value: object, dtype: type = np.int64) -> Change:
     return lambda inputs: inputs.update({name: np.asarray(value, dtype)})
 
 
-def fill(name: str, value: int) -> Change:
+def fill(name: str, value: float, at: int = -1) -> Change:
     """Set one element of an input."""
-    return lambda inputs: inputs[name].reshape(-1).__setitem__(-1, value)
+    return lambda inputs: inputs[name].reshape(-1).__setitem__(at, value)
 
 
 TERNARY: dict[str, tuple[Change, str]] = {
@@ -73,26 +74,93 @@ RF8: dict[str, tuple[Change, str]] = {
         r"bias has shape \[20, 1\], expected \[20\] or",
     ),
 }
+SPARSE: dict[str, tuple[Change, str]] = {
+    "shape length": (replace("shape", [20, 42]), r"shape has shape \[2\], expected \[3\]"),
+    "no outputs": (replace("shape", [0, 42, 4]), r"N = 0, it must be 1 to"),
+    "block 3": (replace("shape", [20, 42, 3]), r"block = 3, it must be 1, 2, 4, 8, 16 or 32"),
+    "block 64": (replace("shape", [20, 42, 64]), r"block = 64, it must be 1, 2, 4, 8, 16 or 32"),
+    "other block": (replace("shape", [20, 42, 2]), r"has shape \[5, 4, 16\], expected \[5, 2, 16\] for shape"),
+    "more outputs": (replace("shape", [33, 42, 4]), r"start has shape \[3\], expected \[4\] for shape"),
+    "fewer inputs": (replace("shape", [20, 38, 4]), r"index has the value 10 at block 3, .* be less than 10"),
+    "fewer blocks": (replace("index", [0, 1, 2, 3], np.int32), r"index has shape \[4\], expected \[5\]"),
+    "matrix of indices": (replace("index", [[0, 4, 9, 10, 3]], np.int32), r"index has shape \[1, 5\], expected \[5\]"),
+    "negative index": (replace("index", [-1, 4, 9, 10, 3], np.int32), r"index has the value -1 at block 0, it must"),
+    "equal indices": (replace("index", [0, 4, 4, 10, 3], np.int32), r"index has the value 4 at block 2, it must asc"),
+    "falling index": (replace("index", [4, 0, 9, 10, 3], np.int32), r"index has the value 0 at block 1, it must asc"),
+    "late start": (replace("start", [1, 4, 5], np.int32), r"start goes from 1 to 5, it must go from 0 .* blocks, 5"),
+    "early end": (replace("start", [0, 4, 4], np.int32), r"start goes from 0 to 4, it must go from 0 .* blocks, 5"),
+    "start beyond": (replace("start", [0, 9, 5], np.int32), r"start falls to 5 at tile 2"),
+    "negative start": (replace("start", [0, -4, 5], np.int32), r"start falls to -4 at tile 1"),
+    "short scale": (replace("scale", np.ones(1), np.float32), r"scale has shape \[1\], expected \[20\]"),
+    "long bias": (replace("bias", np.ones(21), np.float32), r"bias has shape \[21\], expected \[20\] or \[1\]"),
+}
+GATED: dict[str, tuple[Change, str]] = {
+    "shape length": (replace("shape", [20, 40, 4]), r"shape has shape \[3\], expected \[2\]"),
+    "no inputs": (replace("shape", [20, 0]), r"K = 0, it must be 1 to"),
+    "more inputs": (replace("shape", [20, 41]), r"has shape \[40, 32\], expected \[41, 32\] for shape"),
+    "more outputs": (replace("shape", [33, 40]), r"has shape \[40, 32\], expected \[40, 48\] for shape"),
+    "short norms": (replace("norms", np.ones(39), np.float32), r"norms has shape \[39\], expected \[40\] for"),
+    "scalar threshold": (replace("threshold", 1, np.float32), r"threshold has shape \[\], expected \[1\]"),
+    "thresholds": (replace("threshold", np.ones(40), np.float32), r"threshold has shape \[40\], expected \[1\]"),
+    "short scale": (replace("scale", np.ones(1), np.float32), r"scale has shape \[1\], expected \[20\]"),
+    "long bias": (replace("bias", np.ones(21), np.float32), r"bias has shape \[21\], expected \[20\] or \[1\]"),
+}
+MALFORMED = {
+    "GatedMatMul": {
+        **GATED,
+        "flat weights": (
+            replace("weights", np.zeros(1280), np.float32),
+            r"weights has shape \[1280\], expected",
+        ),
+    },
+    "GatedRF8MatMul": {
+        **GATED,
+        "flat codes": (replace("codes", np.zeros(1280), np.uint8), r"codes has shape \[1280\], expected \[40, 32\]"),
+    },
+    "TernaryMatMul": TERNARY,
+    "TernaryMatMulFloat": TERNARY,
+    "RF8MatMul": RF8,
+    "BlockSparseMatMul": {
+        **SPARSE,
+        "flat values": (replace("values", np.zeros(320), np.float32), r"values has shape \[320\], expected \[320, 4,"),
+        "padding": (fill("values", np.nan, at=4 * 64 - 16), r"values has a weight other than 0 beyond input 42 in"),
+    },
+    "BlockSparseRF8MatMul": {
+        **SPARSE,
+        "flat codes": (replace("codes", np.zeros(320), np.uint8), r"codes has shape \[320\], expected \[320, 4,"),
+    },
+}
 CASES = [
     pytest.param(op, change, reason, id=f"{op}: {name}")
     for op in OPERATORS
-    for name, (change, reason) in (RF8 if op == "RF8MatMul" else TERNARY).items()
+    for name, (change, reason) in MALFORMED[op].items()
 ]
+
+
+def well_formed(op: str) -> Weights:
+    """The weights that the cases change: for block-sparse operators, five blocks of 4 in two tiles."""
+    if op not in SPARSE_OPERATORS:
+        return weights(op, (20, 40))
+    inputs = weights(op, (20, 42), block=4)
+    values = "values" if "values" in inputs else "codes"
+    inputs[values] = np.zeros((5, 4, 16), inputs[values].dtype)
+    return {**inputs, "index": np.array([0, 4, 9, 10, 3], np.int32), "start": np.array([0, 4, 5], np.int32)}
 
 
 @pytest.mark.parametrize(("op", "change", "reason"), CASES)
 def test_constant_weights_are_checked_at_load(op: str, change: Change, reason: str) -> None:
-    inputs = weights(op, (20, 40))
+    inputs = well_formed(op)
+    session(model(op, inputs, function=False))
     change(inputs)
     with pytest.raises(Exception, match=f"ai.regc::{op} node '{NODE}': .*{reason}"):
-        session(model(op, inputs, x_shape=["rows", 40], function=False))
+        session(model(op, inputs, x_shape=["rows", "inputs"], function=False))
 
 
 @pytest.mark.parametrize(("op", "change", "reason"), CASES)
 def test_variable_weights_are_checked_at_every_call(op: str, change: Change, reason: str) -> None:
-    inputs = weights(op, (20, 40))
+    inputs = well_formed(op)
     change(inputs)
-    proto = model(op, inputs, x_shape=["rows", 40], variable=tuple(inputs), function=False)
+    proto = model(op, inputs, x_shape=["rows", "inputs"], variable=tuple(inputs), function=False)
     with pytest.raises(Exception, match=f"ai.regc::{op} node '{NODE}': .*{reason}"):
         by_kernel(proto, np.ones((2, 40), np.float32), "avx512", **inputs)
 
@@ -125,7 +193,7 @@ def test_too_many_inputs_for_exact_sums() -> None:
     np.testing.assert_array_equal(by_kernel(float_op, x, "avx512")[0], inputs["bias"])
 
 
-@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("op", [op for op in OPERATORS if "codes" in weights(op, (20, 40))])
 @pytest.mark.parametrize("rows", [1, 10])
 def test_codes_that_no_encoder_emits_are_harmless(op: str, rows: int) -> None:
     """Field 3 of a trit, residual 7 of an RF8 code: some finite result, on every instruction set."""

@@ -15,8 +15,10 @@ from onnx import helper
 from regc import runtime_ops
 
 from .packed import (
+    GATED,
     ISAS,
     OPERATORS,
+    SPARSE,
     Array,
     assert_close,
     assert_same_bits,
@@ -93,7 +95,7 @@ def test_special_values_of_ternary(inputs: int, name: str) -> None:
     assert np.isfinite(np.delete(expected, [1, 2, 3, 4], axis=0)).all()
 
 
-@pytest.mark.parametrize("op", ["TernaryMatMulFloat", "RF8MatMul"])
+@pytest.mark.parametrize("op", ["TernaryMatMulFloat", "RF8MatMul", *GATED])
 def test_special_values_of_float_operators(op: str) -> None:
     proto = model(op, weights(op, (18, 320), 64))
     x = special_rows(320)
@@ -103,6 +105,58 @@ def test_special_values_of_float_operators(op: str) -> None:
     assert np.isnan(results[0][1]).all()
     finite = [0, 5, 6, 7, 8, 9]
     np.testing.assert_allclose(results[0][finite], by_body(proto, x)[finite], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", SPARSE)
+def test_special_values_of_block_sparse_operators(op: str) -> None:
+    """What is not finite reaches the outputs that keep the input, on every instruction set and for any rows."""
+    inputs = weights(op, (18, 320), block=1)
+    N, K = inputs["shape"][:2]
+    kept = np.zeros((-(-N // 16), K), bool)
+    kept[np.repeat(np.arange(len(kept)), np.diff(inputs["start"])), inputs["index"]] = True
+    x = special_rows(K)
+    proto = model(op, inputs)
+    results = [by_kernel(proto, x, name) for name in ISAS]
+    for result in results:
+        assert_same_bits(result, results[0])
+        assert (np.isnan(result[1]) == np.repeat(kept[:, -1], 16)[:N]).all()
+        assert np.isfinite(result[2]).all() != kept[:, 0].any()
+    finite = [0, 5, 6, 7, 8, 9]
+    np.testing.assert_allclose(results[0][finite], by_body(proto, x)[finite], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("op", GATED)
+def test_the_gate(op: str, name: str) -> None:
+    """At the threshold an input passes, below it does not, NaN does; and a threshold may be fed at run time."""
+    inputs = weights(op, (70, 40))
+    inputs["norms"][:] = 2
+    x = np.full((12, 40), 1.5, np.float32)
+    x[:, 7] = np.nextafter(np.float32(1.5), np.float32(0))
+    x[:5, 9] = [-1.5, -1.4, np.inf, 1e38, 0]
+    proto = model(op, inputs, variable=("threshold",))
+    y = by_kernel(proto, x, name, threshold=np.array([3], np.float32))
+    without = x.copy()
+    without[:, 7] = 0
+    without[[1, 4], 9] = 0
+    everything = np.zeros(1, np.float32)
+    assert_same_bits(y, by_kernel(proto, without, name, threshold=everything))
+    assert not np.array_equal(y, by_kernel(proto, x, name, threshold=everything), equal_nan=True)
+    for row in range(len(x)):
+        assert_same_bits(by_kernel(proto, x[row : row + 1], name, threshold=np.array([3], np.float32))[0], y[row])
+    x[:, 0] = np.nan
+    assert np.isnan(by_kernel(proto, x, name, threshold=np.array([np.inf], np.float32))).all()
+
+
+@pytest.mark.parametrize("opset", range(9, 23))
+@pytest.mark.parametrize("op", [*SPARSE, *GATED])
+@pytest.mark.parametrize("seed", range(5))
+def test_bodies_at_every_opset(op: str, opset: int, seed: int) -> None:
+    inputs = weights(op, (37, 50), seed=seed)
+    x = normal(3, 50)
+    proto = model(op, inputs, opset=opset)
+    onnx.checker.check_model(proto, full_check=True)
+    assert_close(by_body(proto, x), x, op, inputs)
 
 
 @pytest.mark.parametrize("op", OPERATORS)

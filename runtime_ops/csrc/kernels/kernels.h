@@ -19,21 +19,29 @@ constexpr size_t kRF8Block = 4;
 constexpr size_t kMaxMultiplier = 64;               // u8 * s8 pair sums still fit int16
 constexpr size_t kMaxInt8Inputs = size_t{1} << 17;  // 127 * 64 * inputs still fits int32
 constexpr size_t kUnit = 64;                        // bytes of codes that hold 16 outputs of one block
+constexpr size_t kPackedRows = 16;                  // rows of x that block-sparse panels interleave
+constexpr size_t kGatedRows = 8;                    // most rows of a gated stream
+constexpr size_t kGatedTiles = 128;                 // tiles of a gated stream, whose sums stay in L1
+constexpr size_t kSparseRowBlock = 192;             // rows that one reading of block-sparse values serves
 
 // Functions in this header are static: compiled for several instruction sets, they must not be merged by the
 // linker.
 static constexpr size_t ceil_div(size_t a, size_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 static constexpr size_t min_of(size_t a, size_t b) { return a < b ? a : b; }
 
-// A packed weight [outputs, inputs]; see runtime_ops/formats for the layouts.
-struct Matrix {
-  const uint8_t* codes;       // [tiles][blocks][64]
-  const uint8_t* multiplier;  // [tiles][groups][16]; null for RF8
-  const float* scale;         // [outputs]
-  const float* bias;          // [outputs] with bias_step 1, one value with bias_step 0
+// What every weight [outputs, inputs] has: y = sum * scale + bias.
+struct Affine {
+  const float* scale;  // [outputs]
+  const float* bias;   // [outputs] with bias_step 1, one value with bias_step 0
   size_t bias_step;
   size_t outputs;
   size_t inputs;
+};
+
+// A packed weight; see runtime_ops/formats for the layouts.
+struct Matrix : Affine {
+  const uint8_t* codes;       // [tiles][blocks][64]
+  const uint8_t* multiplier;  // [tiles][groups][16]; null for RF8
   size_t blocks;
   size_t groups;
   size_t group_blocks;  // blocks of a group; the last group may be shorter
@@ -67,6 +75,64 @@ struct MatMulTask {
   float* y;                // [rows][outputs]
   size_t rows;
   size_t tile_begin;
+  size_t tile_end;
+};
+
+// The kept blocks of a weight: 16 outputs by 2**block_log2 inputs.
+struct SparseMatrix : Affine {
+  const uint8_t* values;  // [blocks][2**block_log2][16] float32 or RF8 codes
+  const int32_t* index;   // [blocks]: ascending within a tile
+  const int32_t* start;   // [tiles + 1]: the first block of each tile
+  size_t block_log2;
+};
+
+// Rows of x turned into panels of kPackedRows, input by input. Padding is zero.
+struct PackTask {
+  const float* x;  // [rows][inputs]
+  size_t rows;
+  size_t inputs;
+  size_t padded;  // inputs of a panel
+  float* packed;  // [ceil(rows / kPackedRows)][padded][kPackedRows]
+};
+
+// y[rows, 16 * tile_begin .. 16 * tile_end) of a block-sparse weight.
+struct SparseTask {
+  const SparseMatrix* weight;
+  const float* x;   // stream: [rows][x_stride]; panel: packed rows
+  size_t x_stride;  // inputs in whole blocks, padded with zeros
+  float* y;         // [rows][outputs]
+  size_t rows;      // panel: at most kSparseRowBlock
+  size_t tile_begin;
+  size_t tile_end;
+};
+
+// A weight stored input by input, of which a row uses the inputs that pass its gate.
+struct GatedMatrix : Affine {
+  const uint8_t* values;  // [inputs][tiles][16] float32 or RF8 codes
+  const float* norms;     // [inputs]
+  float threshold;
+};
+
+// Which inputs of each row pass: not |x| * norm < threshold.
+struct GateTask {
+  const GatedMatrix* weight;
+  const float* x;  // [rows][inputs]
+  size_t rows;
+  float* gated;     // [rows][inputs]: x, zero where it does not pass; null when not wanted
+  float* kept;      // [rows][inputs]: the x that pass, side by side; null when not wanted
+  uint32_t* place;  // [rows][inputs]: which inputs those are
+  size_t* count;    // [rows]: how many they are
+};
+
+// y[rows, 16 * tile_begin .. 16 * tile_end) of a gated weight.
+struct GatedTask {
+  const GatedMatrix* weight;
+  const float* x;         // [rows][inputs]: stream: kept; panel: gated
+  const uint32_t* place;  // of stream, with count
+  const size_t* count;
+  float* y;  // [rows][outputs]
+  size_t rows;        // stream: at most kGatedRows
+  size_t tile_begin;  // stream: at most kGatedTiles tiles
   size_t tile_end;
 };
 

@@ -48,17 +48,18 @@ class MatMul {
   const abi::Api& api() const { return op_.api; }
 
   void compute(OrtKernelContext* context) const {
-    const kernels::Matrix weight = constant_ != nullptr ? *constant_ : read_inputs(context);
+    const std::unique_ptr<const Weight> read = constant_ == nullptr ? read_inputs(context) : nullptr;
+    const Weight& weight = constant_ == nullptr ? *read : *constant_;
     const Tensor x = input(context, 0);
     Shape shape = x.shape;
-    const size_t rows = count_rows(x, weight);
-    shape.back() = static_cast<int64_t>(weight.outputs);
+    const size_t rows = count_rows(x, weight.affine().inputs);
+    shape.back() = static_cast<int64_t>(weight.affine().outputs);
     OrtValue* output = nullptr;
     check(op_.api.KernelContext_GetOutput(context, 0, shape.data(), shape.size(), &output));
     void* y = nullptr;
     check(op_.api.GetTensorMutableData(output, &y));
-    multiply(kernels_, op_.spec.method, weight, x.as<float>(), rows, static_cast<float*>(y),
-             {op_.api, context});
+    if (rows == 0) return;
+    weight.multiply(kernels_, x.as<float>(), rows, static_cast<float*>(y), {op_.api, context});
   }
 
  private:
@@ -75,7 +76,7 @@ class MatMul {
   }
 
   // The weight when all of its inputs are constant, used in place; else null, and it is read at every call.
-  std::unique_ptr<const kernels::Matrix> read_constant(const OrtKernelInfo* info) const {
+  std::unique_ptr<const Weight> read_constant(const OrtKernelInfo* info) const {
     std::vector<Tensor> tensors;
     for (size_t i = 1; i < op_.spec.inputs.size(); ++i) {
       int is_constant = 0;
@@ -84,19 +85,19 @@ class MatMul {
       if (is_constant == 0) return nullptr;
       tensors.push_back(checked(view(op_.api, value), i));
     }
-    return std::make_unique<const kernels::Matrix>(op_.spec.read(tensors, node_));
+    return op_.spec.read(tensors, node_);
   }
 
-  kernels::Matrix read_inputs(const OrtKernelContext* context) const {
+  std::unique_ptr<const Weight> read_inputs(const OrtKernelContext* context) const {
     std::vector<Tensor> tensors;
     for (size_t i = 1; i < op_.spec.inputs.size(); ++i) tensors.push_back(input(context, i));
     return op_.spec.read(tensors, node_);
   }
 
-  size_t count_rows(const Tensor& x, const kernels::Matrix& weight) const {
-    const std::string inputs = std::to_string(weight.inputs);
+  size_t count_rows(const Tensor& x, size_t weight_inputs) const {
+    const std::string inputs = std::to_string(weight_inputs);
     if (x.shape.empty()) throw InvalidInput(node_ + "x is a scalar, its last dimension must be " + inputs);
-    if (x.shape.back() != static_cast<int64_t>(weight.inputs)) {
+    if (x.shape.back() != static_cast<int64_t>(weight_inputs)) {
       throw InvalidInput(node_ + "x has shape " + text(x.shape) + ", its last dimension must be " + inputs);
     }
     size_t rows = 1;
@@ -107,7 +108,7 @@ class MatMul {
   const Operator& op_;
   const std::string node_;
   const kernels::Kernels& kernels_;
-  const std::unique_ptr<const kernels::Matrix> constant_;
+  const std::unique_ptr<const Weight> constant_;
 };
 
 OrtStatus* create(const abi::CustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) noexcept {

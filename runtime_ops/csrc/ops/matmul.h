@@ -1,6 +1,7 @@
-// The operators y = x * transpose(W) + bias with a packed W: all that is not particular to one format.
+// The operators y = x * transpose(W) + bias with a W of any format: all that is not particular to one format.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,16 +22,19 @@ struct MatMulSpec {
   const char* name;
   std::vector<InputSpec> inputs;
   size_t scale_index;  // the input whose length is N
-  Method method;
   // The weight from its tensors, in the order of inputs[1:], after checking all that the kernels rely on.
   // Throws InvalidInput with a text that starts with `node`.
-  kernels::Matrix (*read)(const std::vector<Tensor>& tensors, const std::string& node);
+  std::unique_ptr<const Weight> (*read)(const std::vector<Tensor>& tensors, const std::string& node);
 };
 
-// One per operator; in ternary.cpp and rf8.cpp.
+// One per operator; in ternary.cpp, rf8.cpp, block_sparse.cpp and gated.cpp.
 MatMulSpec ternary_matmul();
 MatMulSpec ternary_matmul_float();
 MatMulSpec rf8_matmul();
+MatMulSpec block_sparse_matmul();
+MatMulSpec block_sparse_rf8_matmul();
+MatMulSpec gated_matmul();
+MatMulSpec gated_rf8_matmul();
 
 // An operator as the runtime gets to know it; must outlive the sessions that use it.
 struct Operator : abi::CustomOp {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ops/buffer.h"
-
 namespace regc::ops {
 
 namespace {
@@ -15,7 +13,6 @@ using kernels::Matrix;
 
 constexpr size_t kTilesSideBySide = 4;       // of the widest kernels: tasks are whole numbers of them
 constexpr size_t kTaskBytes = 48 * 1024;     // codes of a stream task: a few microseconds
-constexpr size_t kInlineWork = 128 * 1024;   // multiplications below which a second thread does not pay
 constexpr size_t kMinTasks = 16;             // of a large panel product, for machines with many cores
 constexpr size_t kMinRows = 24;              // of a panel task: fewer do not pay for decoding the panel
 constexpr size_t kQuantizeTask = 32 * 1024;  // activations
@@ -102,24 +99,26 @@ void multiply_quantized(const kernels::Kernels& kernels, const Method& method, c
 void multiply_float(const kernels::Kernels& kernels, const Method& method, const Matrix& w, const float* x,
                     size_t rows, float* y, const Parallel& parallel) {
   const size_t padded = w.blocks * method.x_block;
-  const bool whole = padded == w.inputs;
-  const Buffer<float> copy(whole ? 0 : rows, padded);
-  for (size_t row = 0; !whole && row < rows; ++row) {
-    float* out = copy.data() + row * padded;
-    std::copy_n(x + row * w.inputs, w.inputs, out);
-    std::fill(out + w.inputs, out + padded, 0.0F);
-  }
-  const auto* bytes = reinterpret_cast<const uint8_t*>(whole ? x : copy.data());
+  const PaddedRows whole(x, rows, w.inputs, padded);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(whole.data());
   run_tasks(kernels, method, w, {bytes, padded * sizeof(float), nullptr, nullptr}, rows, y, parallel);
 }
 
 }  // namespace
 
-void multiply(const kernels::Kernels& kernels, const Method& method, const Matrix& weight, const float* x,
-              size_t rows, float* y, const Parallel& parallel) {
-  if (rows == 0) return;
-  const auto run = method.quantized ? multiply_quantized : multiply_float;
-  run(kernels, method, weight, x, rows, y, parallel);
+PaddedRows::PaddedRows(const float* x, size_t rows, size_t inputs, size_t padded)
+    : copy_(padded == inputs ? 0 : rows, padded), data_(padded == inputs ? x : copy_.data()) {
+  for (size_t row = 0; padded != inputs && row < rows; ++row) {
+    float* out = copy_.data() + row * padded;
+    std::copy_n(x + row * inputs, inputs, out);
+    std::fill(out + inputs, out + padded, 0.0F);
+  }
+}
+
+void PackedWeight::multiply(const kernels::Kernels& kernels, const float* x, size_t rows, float* y,
+                            const Parallel& parallel) const {
+  const auto run = method_.quantized ? multiply_quantized : multiply_float;
+  run(kernels, method_, matrix_, x, rows, y, parallel);
 }
 
 }  // namespace regc::ops

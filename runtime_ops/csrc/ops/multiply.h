@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/kernels.h"
+#include "ops/buffer.h"
 #include "ops/parallel.h"
 
 namespace regc::ops {
@@ -21,8 +22,42 @@ struct Method {
 constexpr size_t kInt8StreamRows = 8;
 constexpr size_t kFloatStreamRows = 3;
 
-// y[rows, N] = x[rows, K] * transpose(W) * scale + bias. The result does not depend on the number of threads.
-void multiply(const kernels::Kernels& kernels, const Method& method, const kernels::Matrix& weight,
-              const float* x, size_t rows, float* y, const Parallel& parallel);
+// A weight as an operator has read it, and how it is multiplied. Memory belongs to the tensors it came from.
+class Weight {
+ public:
+  virtual ~Weight() = default;
+  virtual const kernels::Affine& affine() const = 0;
+  // y[rows, N] = x[rows, K] * transpose(W) * scale + bias for rows >= 1. The result of a row depends neither
+  // on the others nor on the number of threads.
+  virtual void multiply(const kernels::Kernels& kernels, const float* x, size_t rows, float* y,
+                        const Parallel& parallel) const = 0;
+};
+
+// A dense weight in one of the packed formats.
+class PackedWeight final : public Weight {
+ public:
+  PackedWeight(const kernels::Matrix& matrix, const Method& method) : matrix_(matrix), method_(method) {}
+  const kernels::Affine& affine() const override { return matrix_; }
+  void multiply(const kernels::Kernels& kernels, const float* x, size_t rows, float* y,
+                const Parallel& parallel) const override;
+
+ private:
+  const kernels::Matrix matrix_;
+  const Method method_;
+};
+
+// Multiplications below which a second thread does not pay.
+constexpr size_t kInlineWork = 128 * 1024;
+
+// Rows of `inputs` floats in a copy with rows of `padded`, filled up with zeros; x itself where they are equal.
+class PaddedRows {
+ public:
+  PaddedRows(const float* x, size_t rows, size_t inputs, size_t padded);
+  const float* data() const { return data_; }
+
+ private:
+  const Buffer<float> copy_;
+  const float* const data_;
+};
 
 }  // namespace regc::ops

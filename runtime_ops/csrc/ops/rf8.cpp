@@ -10,7 +10,7 @@ using kernels::ceil_div;
 using kernels::Kernels;
 using kernels::Matrix;
 
-Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
+std::unique_ptr<const Weight> read(const std::vector<Tensor>& tensors, const std::string& node) {
   const Tensor& codes = tensors[0];
   const Tensor& shape = tensors[3];
   require_shape(shape, {2}, "shape", " (N, K)", node);
@@ -25,20 +25,20 @@ Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
   require_shape(codes, {tiles, static_cast<int64_t>(w.blocks), 4, 2, 4, 2}, "codes", why, node);
   w.codes = codes.as<uint8_t>();
   read_affine(w, tensors[1], tensors[2], node);
-  return w;
+  const Method method = {&Kernels::rf8_stream, &Kernels::rf8_panel, false, kernels::kRF8Block,
+                         kFloatStreamRows};
+  return std::make_unique<const PackedWeight>(w, method);
 }
 
 }  // namespace
 
 MatMulSpec rf8_matmul() {
-  const Method method = {&Kernels::rf8_stream, &Kernels::rf8_panel, false, kernels::kRF8Block,
-                         kFloatStreamRows};
   const std::vector<InputSpec> inputs = {{"x", abi::kFloat},
                                          {"codes", abi::kUInt8},
                                          {"scale", abi::kFloat},
                                          {"bias", abi::kFloat},
                                          {"shape", abi::kInt64}};
-  return {"RF8MatMul", inputs, 2, method, read};
+  return {"RF8MatMul", inputs, 2, read};
 }
 
 }  // namespace regc::ops

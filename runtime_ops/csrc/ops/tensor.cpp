@@ -39,6 +39,8 @@ const char* type_name(int type) {
       return "float32";
     case abi::kUInt8:
       return "uint8";
+    case abi::kInt32:
+      return "int32";
     case abi::kInt64:
       return "int64";
     default:

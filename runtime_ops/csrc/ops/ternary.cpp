@@ -64,24 +64,25 @@ Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
   return w;
 }
 
-Matrix read_int8(const std::vector<Tensor>& tensors, const std::string& node) {
+std::unique_ptr<const Weight> read_int8(const std::vector<Tensor>& tensors, const std::string& node) {
+  const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock,
+                         kInt8StreamRows};
   const Matrix w = read(tensors, node);
-  if (w.inputs <= kernels::kMaxInt8Inputs) return w;
+  if (w.inputs <= kernels::kMaxInt8Inputs) return std::make_unique<const PackedWeight>(w, method);
   throw InvalidInput(node + "shape says K = " + std::to_string(w.inputs) +
                      ", sums of int8 products fit int32 up to " + std::to_string(kernels::kMaxInt8Inputs));
 }
 
-}  // namespace
-
-MatMulSpec ternary_matmul() {
-  const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock, 8};
-  return {"TernaryMatMul", inputs(), kScaleIndex, method, read_int8};
-}
-
-MatMulSpec ternary_matmul_float() {
+std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const std::string& node) {
   const Method method = {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, false,
                          kernels::kTernaryBlock, kFloatStreamRows};
-  return {"TernaryMatMulFloat", inputs(), kScaleIndex, method, read};
+  return std::make_unique<const PackedWeight>(read(tensors, node), method);
 }
+
+}  // namespace
+
+MatMulSpec ternary_matmul() { return {"TernaryMatMul", inputs(), kScaleIndex, read_int8}; }
+
+MatMulSpec ternary_matmul_float() { return {"TernaryMatMulFloat", inputs(), kScaleIndex, read_float}; }
 
 }  // namespace regc::ops

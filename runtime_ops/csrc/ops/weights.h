@@ -21,7 +21,7 @@ inline size_t positive_size(const Tensor& shape, size_t index, const char* name,
 }
 
 // Fills in scale [N] and bias [N] or [1].
-inline void read_affine(kernels::Matrix& weight, const Tensor& scale, const Tensor& bias,
+inline void read_affine(kernels::Affine& weight, const Tensor& scale, const Tensor& bias,
                         const std::string& node) {
   const auto outputs = static_cast<int64_t>(weight.outputs);
   require_shape(scale, {outputs}, "scale", " (N of shape)", node);

@@ -61,7 +61,7 @@ REGC_INLINE void ternary_sums(const uint8_t* codes, size_t stride, size_t blocks
   }
 }
 
-REGC_INLINE void rf8_half(const uint8_t* codes, __m256 (&weight)[4]) {
+REGC_INLINE void rf8_half(__m256i code, __m256 (&weight)[4]) {
   const __m256i high_table =
       _mm256_broadcastsi128_si256(_mm_setr_epi8(0x38, 0x39, 0x3A, 0x3B, 0x3C, 0x3D, 0x3E, 0x3F,  //
                                                 -0x48, -0x47, -0x46, -0x45, -0x44, -0x43, -0x42, -0x41));
@@ -69,7 +69,6 @@ REGC_INLINE void rf8_half(const uint8_t* codes, __m256 (&weight)[4]) {
       _mm256_broadcastsi128_si256(_mm_setr_epi8(0x00, 0x08, 0x10, 0x20, 0x40, 0x60, 0x70, 0x78,  //
                                                 -0x80, -0x78, -0x70, -0x60, -0x40, -0x20, -0x10, -0x08));
   const __m256i nibble = _mm256_set1_epi8(0x0F);
-  const __m256i code = load_half(codes);
   // A shuffle gives zero where bit 7 of the index is set.
   const __m256i zero =
       _mm256_cmpeq_epi8(_mm256_and_si256(code, _mm256_set1_epi8(0x78)), _mm256_setzero_si256());
@@ -85,14 +84,28 @@ REGC_INLINE void rf8_half(const uint8_t* codes, __m256 (&weight)[4]) {
   }
 }
 
-// The four inputs of an RF8 block, sixteen outputs each.
-REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) {
+REGC_INLINE void rf8_unit(B64 code, F16 (&weight)[4]) {
   __m256 lo[4];
   __m256 hi[4];
-  rf8_half(codes, lo);
-  rf8_half(codes + 32, hi);
+  rf8_half(code.lo, lo);
+  rf8_half(code.hi, hi);
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) weight[i] = {lo[i], hi[i]};
+}
+
+// The four inputs of an RF8 block, sixteen outputs each.
+REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) { rf8_unit(load_b(codes), weight); }
+
+// Four rows of RF8 codes, sixteen outputs each, one after the other, brought into the order of a unit.
+REGC_INLINE void rf8_rows(const uint8_t* codes, F16 (&weight)[4]) {
+  __m128i row[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) row[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 16 * i));
+  const __m128i lo01 = _mm_unpacklo_epi8(row[0], row[1]), hi01 = _mm_unpackhi_epi8(row[0], row[1]);
+  const __m128i lo23 = _mm_unpacklo_epi8(row[2], row[3]), hi23 = _mm_unpackhi_epi8(row[2], row[3]);
+  rf8_unit({_mm256_set_m128i(_mm_unpackhi_epi64(lo01, lo23), _mm_unpacklo_epi64(lo01, lo23)),
+            _mm256_set_m128i(_mm_unpackhi_epi64(hi01, hi23), _mm_unpacklo_epi64(hi01, hi23))},
+           weight);
 }
 
 }  // namespace regc::kernels::avx2

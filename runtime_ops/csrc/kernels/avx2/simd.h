@@ -28,6 +28,8 @@ constexpr int kPanelRows = 4;
 constexpr int kPanelTiles = 1;
 // Tiles side by side in the stream kernels.
 constexpr int kStreamTiles = 2;
+// Rows of the block-sparse register tile.
+constexpr size_t kSparseRows = 4;
 
 REGC_INLINE F16 zero_f() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 REGC_INLINE F16 load_f(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

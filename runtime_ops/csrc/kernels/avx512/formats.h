@@ -60,7 +60,7 @@ REGC_INLINE void ternary_sums(const uint8_t* codes, size_t stride, size_t blocks
 // 0111EEEE ffff000, whose high byte depends on the code's upper nibble and whose low byte on its lower
 // nibble: one byte shuffle each, and E = 0 masked to zero. Interleaving the two gives pairs of inputs in
 // 32-bit lanes.
-REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) {
+REGC_INLINE void rf8_unit(B64 code, F16 (&weight)[4]) {
   const B64 high_table =
       _mm512_broadcast_i32x4(_mm_setr_epi8(0x38, 0x39, 0x3A, 0x3B, 0x3C, 0x3D, 0x3E, 0x3F,  //
                                            -0x48, -0x47, -0x46, -0x45, -0x44, -0x43, -0x42, -0x41));
@@ -68,7 +68,6 @@ REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) {
       _mm512_broadcast_i32x4(_mm_setr_epi8(0x00, 0x08, 0x10, 0x20, 0x40, 0x60, 0x70, 0x78,  //
                                            -0x80, -0x78, -0x70, -0x60, -0x40, -0x20, -0x10, -0x08));
   const B64 nibble = fill_b(0x0F);
-  const B64 code = load_b(codes);
   const __mmask64 nonzero = _mm512_test_epi8_mask(code, fill_b(0x78));
   const B64 upper = _mm512_and_si512(_mm512_srli_epi16(code, 4), nibble);
   const B64 high = _mm512_maskz_shuffle_epi8(nonzero, high_table, upper);
@@ -80,6 +79,18 @@ REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) {
     weight[2 * i + 1] =
         _mm512_castsi512_ps(_mm512_and_si512(pair[i], fill_i(static_cast<int32_t>(0xFFFF0000))));
   }
+}
+
+REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) { rf8_unit(load_b(codes), weight); }
+
+// Four rows of RF8 codes, sixteen outputs each, one after the other: two shuffles bring them into the order
+// of a unit.
+REGC_INLINE void rf8_rows(const uint8_t* codes, F16 (&weight)[4]) {
+  const I16 transposed = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const B64 pairs =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
+  const B64 lanes = _mm512_permutexvar_epi32(transposed, load_b(codes));
+  rf8_unit(_mm512_shuffle_epi8(lanes, pairs), weight);
 }
 
 }  // namespace regc::kernels::avx512

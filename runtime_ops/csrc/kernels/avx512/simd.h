@@ -21,6 +21,8 @@ constexpr int kPanelRows = 6;
 constexpr int kPanelTiles = 4;
 // Tiles side by side in the stream kernels: enough chains to hide the latency of a multiply-add.
 constexpr int kStreamTiles = 4;
+// Rows of the block-sparse register tile, whose activations are operands of the multiply-add.
+constexpr size_t kSparseRows = 16;
 
 REGC_INLINE F16 zero_f() { return _mm512_setzero_ps(); }
 REGC_INLINE F16 load_f(const float* p) { return _mm512_loadu_ps(p); }

@@ -57,4 +57,10 @@ REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) {
   }
 }
 
+// Four rows of RF8 codes, sixteen outputs each, one after the other.
+REGC_INLINE void rf8_rows(const uint8_t* codes, F16 (&weight)[4]) {
+  for (size_t row = 0; row < 4; ++row)
+    weight[row] = lanes<F16>([=](size_t output) { return rf8_value(codes[16 * row + output]); });
+}
+
 }  // namespace regc::kernels::generic

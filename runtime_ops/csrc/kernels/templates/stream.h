@@ -4,8 +4,8 @@
 namespace regc::kernels::REGC_ISA {
 
 // Calls function.template operator()<T>(tile) over the tiles of a task: T = kSideBySide, then single ones.
-template <int kSideBySide, class Function>
-REGC_INLINE void over_tiles(const MatMulTask& task, const Function& function) {
+template <int kSideBySide, class Task, class Function>
+REGC_INLINE void over_tiles(const Task& task, const Function& function) {
   size_t tile = task.tile_begin;
   for (; tile + kSideBySide <= task.tile_end; tile += kSideBySide)
     function(std::integral_constant<int, kSideBySide>{}, tile);

@@ -5,6 +5,7 @@
 // in their place, and be run by a CPU that lacks its instructions.
 #pragma once
 
+#include <cmath>
 #include <type_traits>
 
 #include "kernels/kernels.h"
@@ -14,6 +15,9 @@
 #include "kernels/templates/formats.h"
 #include "kernels/templates/stream.h"
 #include "kernels/templates/panel.h"
+#include "kernels/templates/rows.h"
+#include "kernels/templates/sparse.h"
+#include "kernels/templates/gated.h"
 
 namespace regc::kernels::REGC_ISA {
 
@@ -22,6 +26,14 @@ inline void ternary_float_stream(const MatMulTask& task) { float_stream<TernaryF
 inline void ternary_float_panel(const MatMulTask& task) { panel<TernaryFloat>(task); }
 inline void rf8_stream(const MatMulTask& task) { float_stream<RF8Float>(task); }
 inline void rf8_panel(const MatMulTask& task) { panel<RF8Float>(task); }
+inline void sparse_stream(const SparseTask& task) { stream_blocks<FloatRows>(task); }
+inline void sparse_panel(const SparseTask& task) { panel_blocks<FloatRows>(task); }
+inline void sparse_rf8_stream(const SparseTask& task) { stream_blocks<RF8Rows>(task); }
+inline void sparse_rf8_panel(const SparseTask& task) { panel_blocks<RF8Rows>(task); }
+inline void gated_stream(const GatedTask& task) { stream_gated<FloatRows>(task); }
+inline void gated_panel(const GatedTask& task) { panel_gated<FloatRows>(task); }
+inline void gated_rf8_stream(const GatedTask& task) { stream_gated<RF8Rows>(task); }
+inline void gated_rf8_panel(const GatedTask& task) { panel_gated<RF8Rows>(task); }
 
 extern const Kernels kKernels;
 const Kernels kKernels = {

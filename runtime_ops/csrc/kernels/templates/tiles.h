@@ -37,7 +37,7 @@ struct Columns {
   size_t count;
 };
 
-REGC_INLINE Columns load_columns(const Matrix& w, size_t tile) {
+REGC_INLINE Columns load_columns(const Affine& w, size_t tile) {
   const size_t first = tile * kTile;
   const size_t count = min_of(kTile, w.outputs - first);
   const F16 bias = w.bias_step != 0 ? load_some(w.bias + first, count) : fill_f(*w.bias);

@@ -1,0 +1,69 @@
+"""Writing function bodies: nodes that are legal at one opset of the standard domain."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from regc.runtime_ops.formats import rf8
+
+
+class Body:
+    """Collects the nodes of a function body that is legal at one opset of the standard domain."""
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+
+    def op(self, op_type: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Append a node and return the name of its output."""
+        output = output or f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, inputs, [output], **attributes))
+        return output
+
+    def constant(self, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        """Append a Constant node and return the name of its output."""
+        return self.op("Constant", value=numpy_helper.from_array(np.asarray(values, dtype)))
+
+    def ints(self, *values: int) -> str:
+        """An int64 vector."""
+        return self.constant(values, np.int64)
+
+    def item(self, vector: str, index: int) -> str:
+        """Element ``index`` of a vector, with shape [1]."""
+        return self.op("Gather", vector, self.ints(index), axis=0)
+
+    def arange(self, count: str) -> str:
+        """The int64 vector ``0 .. count - 1`` for a count of shape [1]."""
+        ones = self.op("ConstantOfShape", count, value=numpy_helper.from_array(np.ones(1, np.int64)))
+        return self.op("Reshape", self.op("NonZero", ones), self.ints(-1))
+
+    def count(self, tensor: str, axis: int) -> str:
+        """A dimension of a tensor, with shape [1]."""
+        return self.item(self.op("Shape", tensor), axis)
+
+    def scatter(self, data: str, indices: str, updates: str) -> str:
+        """A vector with some of its elements replaced. The operator got another name in opset 11."""
+        return self.op("ScatterElements" if self.opset >= 11 else "Scatter", data, indices, updates, axis=0)
+
+    def leading(self, matrix: str, sizes: str) -> str:
+        """The top left ``sizes`` (int64 [2]) of a matrix. Slice takes tensors only from opset 10 on."""
+        if self.opset >= 10:
+            return self.op("Slice", matrix, self.ints(0, 0), sizes)
+        rows = self.op("Gather", matrix, self.arange(self.item(sizes, 0)), axis=0)
+        return self.op("Gather", rows, self.arange(self.item(sizes, 1)), axis=1)
+
+    def decode(self, table: npt.NDArray[np.generic], perm: list[int], block: int) -> str:
+        """Look every byte of ``codes`` up in a table and put the tiles in order: [N, K]."""
+        indices = self.op("Cast", "codes", to=TensorProto.INT32)
+        values = self.op("Gather", self.constant(table, table.dtype), indices, axis=0)
+        tiles = self.op("Gather", self.op("Shape", "codes"), self.ints(0, 1), axis=0)
+        padded = self.op("Mul", tiles, self.ints(rf8.TILE, block))
+        matrix = self.op("Reshape", self.op("Transpose", values, perm=perm), padded)
+        return self.leading(matrix, self.op("Gather", "shape", self.ints(0, 1), axis=0))
+
+    def affine(self, product: str) -> None:
+        """``y = product * scale + bias``."""
+        self.op("Add", self.op("Mul", product, "scale"), "bias", output="y")

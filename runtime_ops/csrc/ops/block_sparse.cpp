@@ -1,0 +1,207 @@
+// BlockSparseMatMul and BlockSparseRF8MatMul; the format is described in runtime_ops/formats/block_sparse.py.
+#include <algorithm>
+
+#include "ops/matmul.h"
+#include "ops/weights.h"
+
+namespace regc::ops {
+
+namespace {
+
+using kernels::ceil_div;
+using kernels::Kernels;
+using kernels::SparseMatrix;
+using kernels::SparseTask;
+using SparseKernel = void (*Kernels::*)(const SparseTask&);
+
+constexpr size_t kScaleIndex = 4;
+constexpr size_t kMaxBlockLog2 = 5;
+constexpr size_t kStreamRows = 3;          // the most rows for which reading x in place beats packing it
+constexpr size_t kTaskBytes = 128 * 1024;  // values of a stream task: a few microseconds
+constexpr size_t kMinTasks = 16;           // of a large product, for machines with many cores
+constexpr size_t kCacheBytes = 512 * 1024; // of packed x, that all tiles of a task read again from L2
+constexpr size_t kPackBytes = 128 * 1024;  // of a packing task
+
+// The two kernels of a storage type and the bytes of a value.
+struct SparseMethod {
+  SparseKernel stream;
+  SparseKernel panel;
+  size_t value_bytes;
+};
+
+class SparseWeight final : public Weight {
+ public:
+  SparseWeight(const SparseMatrix& matrix, const SparseMethod& method) : w_(matrix), method_(method) {}
+  const kernels::Affine& affine() const override { return w_; }
+
+  void multiply(const Kernels& kernels, const float* x, size_t rows, float* y,
+                const Parallel& parallel) const override {
+    if (rows <= kStreamRows) {
+      const PaddedRows whole(x, rows, w_.inputs, padded());
+      const size_t by_bytes = kTaskBytes / std::max<size_t>(values() / tiles() * method_.value_bytes, 1);
+      const size_t by_count = tiles() / kMinTasks;
+      run(kernels, method_.stream, whole.data(), {std::min(by_bytes, by_count), rows}, rows, y, parallel);
+    } else {
+      const Buffer<float> packed(ceil_div(rows, kernels::kPackedRows) * kernels::kPackedRows, padded());
+      pack(kernels, x, rows, packed.data(), parallel);
+      run(kernels, method_.panel, packed.data(), cut_panels(rows), rows, y, parallel);
+    }
+  }
+
+ private:
+  // Tasks of some tiles times some rows; zero tiles count as one.
+  struct Cut {
+    size_t tiles;
+    size_t rows;
+  };
+
+  size_t tiles() const { return ceil_div(w_.outputs, kernels::kTile); }
+  size_t padded() const { return ceil_div(w_.inputs, size_t{1} << w_.block_log2) << w_.block_log2; }
+  size_t values() const { return (static_cast<size_t>(w_.start[tiles()]) << w_.block_log2) * kernels::kTile; }
+
+  Cut cut_panels(size_t rows) const {
+    const size_t cached = kCacheBytes / sizeof(float) / padded() / kernels::kPackedRows * kernels::kPackedRows;
+    const size_t most = std::clamp(cached, 2 * kernels::kPackedRows, kernels::kSparseRowBlock);
+    const size_t panels = ceil_div(ceil_div(rows, ceil_div(rows, most)), kernels::kPackedRows);
+    return {tiles() / kMinTasks, panels * kernels::kPackedRows};
+  }
+
+  void pack(const Kernels& kernels, const float* x, size_t rows, float* packed, const Parallel& parallel) const {
+    const size_t panels_per_task =
+        std::max<size_t>(kPackBytes / sizeof(float) / kernels::kPackedRows / padded(), 1);
+    const size_t step = panels_per_task * kernels::kPackedRows;
+    parallel.run(ceil_div(rows, step), [&](size_t index) {
+      const size_t row = index * step;
+      kernels.pack_rows({x + row * w_.inputs, std::min(step, rows - row), w_.inputs, padded(),
+                         packed + row * padded()});
+    });
+  }
+
+  void run(const Kernels& kernels, SparseKernel kernel, const float* x, Cut cut, size_t rows, float* y,
+           const Parallel& parallel) const {
+    const bool small = values() <= kInlineWork / rows;
+    const size_t tiles_per_task = small ? tiles() : std::max<size_t>(cut.tiles, 1);
+    const size_t across = ceil_div(tiles(), tiles_per_task);
+    parallel.run(across * ceil_div(rows, cut.rows), [&](size_t index) {
+      const size_t tile = index % across * tiles_per_task;
+      const size_t row = index / across * cut.rows;
+      (kernels.*kernel)({&w_, x + row * padded(), padded(), y + row * w_.outputs,
+                         std::min(cut.rows, rows - row), tile, std::min(tile + tiles_per_task, tiles())});
+    });
+  }
+
+  const SparseMatrix w_;
+  const SparseMethod method_;
+};
+
+size_t block_log2(const Tensor& shape, const std::string& node) {
+  const size_t block = positive_size(shape, 2, "block", node);
+  for (size_t log2 = 0; log2 <= kMaxBlockLog2; ++log2) {
+    if (block == size_t{1} << log2) return log2;
+  }
+  throw InvalidInput(node + "shape says block = " + std::to_string(block) +
+                     ", it must be 1, 2, 4, 8, 16 or 32");
+}
+
+void check_start(const int32_t* start, size_t tiles, int64_t blocks, const std::string& node) {
+  if (start[0] != 0 || start[tiles] != blocks) {
+    throw InvalidInput(node + "start goes from " + std::to_string(start[0]) + " to " +
+                       std::to_string(start[tiles]) + ", it must go from 0 to the number of blocks, " +
+                       std::to_string(blocks));
+  }
+  const int32_t* falls = std::is_sorted_until(start, start + tiles + 1);
+  if (falls == start + tiles + 1) return;
+  throw InvalidInput(node + "start falls to " + std::to_string(*falls) + " at tile " +
+                     std::to_string(falls - start));
+}
+
+// Of one tile: ascending block columns of the weight.
+void check_index(const int32_t* index, int32_t begin, int32_t end, size_t columns, const std::string& node) {
+  int64_t before = -1;
+  for (int32_t i = begin; i < end; ++i) {
+    const int64_t column = index[i];
+    if (column > before && column < static_cast<int64_t>(columns)) {
+      before = column;
+      continue;
+    }
+    throw InvalidInput(node + "index has the value " + std::to_string(column) + " at block " +
+                       std::to_string(i) + ", it must ascend within a tile and be less than " +
+                       std::to_string(columns));
+  }
+}
+
+SparseMatrix read(const std::vector<Tensor>& tensors, const char* values_name, const std::string& node) {
+  const Tensor& values = tensors[0];
+  const Tensor& index = tensors[1];
+  const Tensor& start = tensors[2];
+  const Tensor& shape = tensors[5];
+  require_shape(shape, {3}, "shape", " (N, K, block)", node);
+  SparseMatrix w{};
+  w.outputs = positive_size(shape, 0, "N", node);
+  w.inputs = positive_size(shape, 1, "K", node);
+  w.block_log2 = block_log2(shape, node);
+  const size_t tiles = ceil_div(w.outputs, kernels::kTile);
+  const int64_t block = int64_t{1} << w.block_log2;
+  const std::string why =
+      " for shape [N, K, block] = " + text({shape.as<int64_t>(), shape.as<int64_t>() + 3});
+  const int64_t blocks = values.shape.empty() ? 0 : values.shape[0];
+  require_shape(values, {blocks, block, kernels::kTile}, values_name, why + " (any number of blocks)", node);
+  require_shape(index, {blocks}, "index", std::string(" (blocks of ") + values_name + ")", node);
+  require_shape(start, {static_cast<int64_t>(tiles) + 1}, "start", why, node);
+  w.values = values.as<uint8_t>();
+  w.index = index.as<int32_t>();
+  w.start = start.as<int32_t>();
+  check_start(w.start, tiles, blocks, node);
+  const size_t columns = ceil_div(w.inputs, static_cast<size_t>(block));
+  for (size_t tile = 0; tile < tiles; ++tile)
+    check_index(w.index, w.start[tile], w.start[tile + 1], columns, node);
+  read_affine(w, tensors[3], tensors[4], node);
+  return w;
+}
+
+// Zero activations stand for the inputs beyond K, and zero times infinity is not zero.
+void check_padding(const SparseMatrix& w, const std::string& node) {
+  const size_t block = size_t{1} << w.block_log2;
+  const size_t used = w.inputs % block;
+  const auto last = static_cast<int32_t>(w.inputs / block);
+  const size_t tiles = ceil_div(w.outputs, kernels::kTile);
+  const auto* values = reinterpret_cast<const float*>(w.values);
+  for (int32_t i = 0; used != 0 && i < w.start[tiles]; ++i) {
+    const float* end = values + (static_cast<size_t>(i) + 1) * block * kernels::kTile;
+    const float* begin = end - (block - used) * kernels::kTile;
+    if (w.index[i] != last || std::all_of(begin, end, [](float value) { return value == 0; })) continue;
+    throw InvalidInput(node + "values has a weight other than 0 beyond input " + std::to_string(w.inputs) +
+                       " in block " + std::to_string(i));
+  }
+}
+
+std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const std::string& node) {
+  const SparseMethod method = {&Kernels::sparse_stream, &Kernels::sparse_panel, sizeof(float)};
+  const SparseMatrix w = read(tensors, "values", node);
+  check_padding(w, node);
+  return std::make_unique<const SparseWeight>(w, method);
+}
+
+std::unique_ptr<const Weight> read_rf8(const std::vector<Tensor>& tensors, const std::string& node) {
+  const SparseMethod method = {&Kernels::sparse_rf8_stream, &Kernels::sparse_rf8_panel, 1};
+  return std::make_unique<const SparseWeight>(read(tensors, "codes", node), method);
+}
+
+std::vector<InputSpec> inputs(const InputSpec& values) {
+  return {{"x", abi::kFloat},     values,
+          {"index", abi::kInt32}, {"start", abi::kInt32},
+          {"scale", abi::kFloat}, {"bias", abi::kFloat},
+          {"shape", abi::kInt64}};
+}
+
+}  // namespace
+
+MatMulSpec block_sparse_matmul() {
+  return {"BlockSparseMatMul", inputs({"values", abi::kFloat}), kScaleIndex, read_float};
+}
+
+MatMulSpec block_sparse_rf8_matmul() {
+  return {"BlockSparseRF8MatMul", inputs({"codes", abi::kUInt8}), kScaleIndex, read_rf8};
+}
+
+}  // namespace regc::ops

@@ -1,0 +1,137 @@
+// GatedMatMul and GatedRF8MatMul; the format is described in runtime_ops/formats/gated.py.
+#include <algorithm>
+
+#include "ops/matmul.h"
+#include "ops/weights.h"
+
+namespace regc::ops {
+
+namespace {
+
+using kernels::ceil_div;
+using kernels::GatedMatrix;
+using kernels::GatedTask;
+using kernels::Kernels;
+using GatedKernel = void (*Kernels::*)(const GatedTask&);
+
+constexpr size_t kScaleIndex = 4;
+constexpr size_t kMinTasks = 4;           // of a stream: long runs of each input matter more than many tasks
+constexpr size_t kMinTiles = 8;           // of a stream task
+constexpr size_t kPanelTiles = 4;         // of the widest kernels
+constexpr size_t kPanelTasks = 16;        // of a large product, for machines with many cores
+constexpr size_t kMinRows = 24;           // of a panel task: fewer do not pay for gathering the panel
+constexpr size_t kGateValues = 32 * 1024; // activations of a task that gates them
+
+// The two kernels of a storage type.
+struct GatedMethod {
+  GatedKernel stream;
+  GatedKernel panel;
+};
+
+class GatedWeight final : public Weight {
+ public:
+  GatedWeight(const GatedMatrix& matrix, const GatedMethod& method) : w_(matrix), method_(method) {}
+  const kernels::Affine& affine() const override { return w_; }
+
+  void multiply(const Kernels& kernels, const float* x, size_t rows, float* y,
+                const Parallel& parallel) const override {
+    return rows <= kernels::kGatedRows ? stream(kernels, x, rows, y, parallel) : panel(kernels, x, rows, y, parallel);
+  }
+
+ private:
+  size_t tiles() const { return ceil_div(w_.outputs, kernels::kTile); }
+  bool small(size_t rows) const { return w_.outputs * w_.inputs <= kInlineWork / rows; }
+
+  void stream(const Kernels& kernels, const float* x, size_t rows, float* y, const Parallel& parallel) const {
+    const Buffer<float> kept(rows, w_.inputs);
+    const Buffer<uint32_t> place(rows, w_.inputs);
+    const Buffer<size_t> count(rows, 1);
+    kernels.gate({&w_, x, rows, nullptr, kept.data(), place.data(), count.data()});
+    const size_t wanted = small(rows) ? tiles() : std::max(tiles() / kMinTasks, kMinTiles);
+    const size_t step = std::min(wanted, kernels::kGatedTiles);
+    parallel.run(ceil_div(tiles(), step), [&](size_t index) {
+      const size_t tile = index * step;
+      (kernels.*method_.stream)({&w_, kept.data(), place.data(), count.data(), y, rows, tile,
+                                 std::min(tile + step, tiles())});
+    });
+  }
+
+  void panel(const Kernels& kernels, const float* x, size_t rows, float* y, const Parallel& parallel) const {
+    const Buffer<float> gated(rows, w_.inputs);
+    gate(kernels, x, rows, gated.data(), parallel);
+    const size_t panels = ceil_div(tiles(), kPanelTiles);
+    const size_t parts = std::min(ceil_div(kPanelTasks, panels), ceil_div(rows, kMinRows));
+    const size_t height = small(rows) ? rows : ceil_div(rows, parts);
+    const size_t step = small(rows) ? tiles() : kPanelTiles;
+    const size_t across = ceil_div(tiles(), step);
+    parallel.run(across * ceil_div(rows, height), [&](size_t index) {
+      const size_t tile = index % across * step;
+      const size_t row = index / across * height;
+      (kernels.*method_.panel)({&w_, gated.data() + row * w_.inputs, nullptr, nullptr, y + row * w_.outputs,
+                                std::min(height, rows - row), tile, std::min(tile + step, tiles())});
+    });
+  }
+
+  void gate(const Kernels& kernels, const float* x, size_t rows, float* gated, const Parallel& parallel) const {
+    const size_t step = std::max<size_t>(kGateValues / w_.inputs, 1);
+    parallel.run(ceil_div(rows, step), [&](size_t index) {
+      const size_t first = index * step * w_.inputs;
+      const size_t some = std::min(step, rows - index * step);
+      kernels.gate({&w_, x + first, some, gated + first, nullptr, nullptr, nullptr});
+    });
+  }
+
+  const GatedMatrix w_;
+  const GatedMethod method_;
+};
+
+GatedMatrix read(const std::vector<Tensor>& tensors, const char* values_name, const std::string& node) {
+  const Tensor& values = tensors[0];
+  const Tensor& norms = tensors[1];
+  const Tensor& threshold = tensors[2];
+  const Tensor& shape = tensors[5];
+  require_shape(shape, {2}, "shape", " (N, K)", node);
+  GatedMatrix w{};
+  w.outputs = positive_size(shape, 0, "N", node);
+  w.inputs = positive_size(shape, 1, "K", node);
+  const auto inputs = static_cast<int64_t>(w.inputs);
+  const auto padded = static_cast<int64_t>(ceil_div(w.outputs, kernels::kTile) * kernels::kTile);
+  const std::string why = " for shape [N, K] = " + text({shape.as<int64_t>(), shape.as<int64_t>() + 2});
+  require_shape(values, {inputs, padded}, values_name, why, node);
+  require_shape(norms, {inputs}, "norms", why, node);
+  require_shape(threshold, {1}, "threshold", "", node);
+  w.values = values.as<uint8_t>();
+  w.norms = norms.as<float>();
+  w.threshold = *threshold.as<float>();
+  read_affine(w, tensors[3], tensors[4], node);
+  return w;
+}
+
+std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const std::string& node) {
+  const GatedMethod method = {&Kernels::gated_stream, &Kernels::gated_panel};
+  return std::make_unique<const GatedWeight>(read(tensors, "weights", node), method);
+}
+
+std::unique_ptr<const Weight> read_rf8(const std::vector<Tensor>& tensors, const std::string& node) {
+  const GatedMethod method = {&Kernels::gated_rf8_stream, &Kernels::gated_rf8_panel};
+  return std::make_unique<const GatedWeight>(read(tensors, "codes", node), method);
+}
+
+std::vector<InputSpec> inputs(const InputSpec& values) {
+  return {{"x", abi::kFloat},         values,
+          {"norms", abi::kFloat},     {"threshold", abi::kFloat},
+          {"scale", abi::kFloat},     {"bias", abi::kFloat},
+          {"shape", abi::kInt64}};
+}
+
+}  // namespace
+
+MatMulSpec gated_matmul() {
+  return {"GatedMatMul", inputs({"weights", abi::kFloat}), kScaleIndex, read_float};
+}
+
+MatMulSpec gated_rf8_matmul() {
+  return {"GatedRF8MatMul", inputs({"codes", abi::kUInt8}), kScaleIndex, read_rf8};
+}
+
+}  // namespace regc::ops
