@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regc.compiler.pipeline import PassManager
     from regc.compiler.records import Progress, SiteRecord
     from regc.compiler.spec import format_passes, parse_passes
+    from regc.compiler.statistics import Need, Statistics
     from regc.compiler.terms import Coded, Dense, Product, Sum, Term
 
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "pipeline": ("PassManager",),
     "records": ("Progress", "SiteRecord"),
     "spec": ("format_passes", "parse_passes"),
+    "statistics": ("Need", "Statistics"),
     "terms": ("Coded", "Dense", "Product", "Sum", "Term"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -41,6 +43,7 @@ __all__ = [
     "Dense",
     "Model",
     "ModelError",
+    "Need",
     "Pass",
     "PassManager",
     "Preview",
@@ -50,6 +53,7 @@ __all__ = [
     "RegcError",
     "SiteInfo",
     "SiteRecord",
+    "Statistics",
     "Sum",
     "Term",
     "UsageError",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense, Term
 
 
@@ -56,7 +57,9 @@ class Preview:
 class Decision:
     """The answer of one pass for one leaf of one weight.
 
-    ``after`` is None for a refusal, whose words are ``reason``. ``error`` is ``||W - W'|| / ||W||`` of the leaf.
+    ``after`` is None for a refusal, whose words are ``reason``. ``error`` is ``||W - W'|| / ||W||`` of the leaf,
+    ``output_error`` is ``||X W'^T - X W^T|| / ||X W^T||`` over the calibration rows X that flow into it, None when
+    their Gram matrix is not known.
     """
 
     site: str
@@ -66,6 +69,7 @@ class Decision:
     after: str | None
     reason: str | None = None
     error: float | None = None
+    output_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +98,20 @@ class Pass(ABC):
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:
         """What the pass would do with a ``Dense`` leaf of this shape, from shapes alone."""
 
+    def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:
+        """Which statistics :meth:`fit` wants of what flows into a leaf of this shape, if calibration inputs are given.
+
+        Only what some pass needs is gathered; the Gram matrix of K inputs takes K * K * 4 bytes.
+        """
+        return frozenset()
+
     @abstractmethod
-    def fit(self, weight: Dense, site: SiteInfo) -> Term | Refusal:
-        """The new term of a ``Dense`` leaf. Called only when :meth:`preview` did not refuse."""
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Term | Refusal:
+        """The new term of a ``Dense`` leaf. Called only when :meth:`preview` did not refuse.
+
+        ``inputs`` is what flows into this leaf, with at least what :meth:`needs` asked for; None when the model is
+        compressed without calibration inputs, or when this weight's inputs cannot be seen.
+        """
 
 
 def option(default: Any, help: str, unit: str = "") -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from regc.compiler.records import Progress, SiteRecord
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types
+from regc.compiler.statistics import Statistics, inputs_at
 from regc.compiler.terms import Coded, Dense, Leaf, Term, relative_error
 from regc.runtime_ops import ops
 
@@ -62,7 +63,7 @@ class PassManager:
                         f"codes; put {later.name} first, or give {earlier.name} an include or exclude"
                     )
 
-    def rewrite(self, weight: Dense, site: SiteInfo) -> tuple[Term, list[Decision]]:
+    def rewrite(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> tuple[Term, list[Decision]]:
         """Take one weight through all passes: its new term (the weight itself when all refuse) and every answer."""
         term: Term = weight
         decisions: list[Decision] = []
@@ -72,14 +73,16 @@ class PassManager:
                 decisions.append(Decision(site.name, pass_.name, "", term.label, None, reason))
                 continue
 
-            def apply(leaf: Leaf, path: str, pass_: Pass = pass_) -> Term:
-                return _apply(pass_, leaf, path, site, decisions)
+            def apply(leaf: Leaf, path: str, pass_: Pass = pass_, whole: Term = term) -> Term:
+                result, decision = _apply(pass_, leaf, path, site, inputs_at(whole, path, inputs))
+                decisions.extend([decision] if decision is not None else [])
+                return result
 
             term = term.map_leaves(apply)
         return term, decisions
 
-    def run(self, model: Model) -> list[SiteRecord]:
-        """Rewrite the weights of a model in place.
+    def run(self, model: Model, inputs: Mapping[str, Statistics] | None = None) -> list[SiteRecord]:
+        """Rewrite the weights of a model in place. ``inputs`` has what flows into weights, by their names.
 
         Raises:
             UsageError: a selector that matches no weight.
@@ -91,7 +94,7 @@ class PassManager:
         infos = [site.info for site in sites]
         for selection in (self.selection, *(Selection(p.include, p.exclude) for p in self.passes)):
             selection.check(infos)
-        results = self._terms(sites)
+        results = self._terms(sites, inputs or {})
         if sum(site.nbytes for site in sites) < SMALL:
             results = iter(_paying(list(results), model.opset))
         lowering = Lowering(model, scopes)
@@ -99,15 +102,15 @@ class PassManager:
         model.add_functions(ops.functions(lowering.operands.operators, model.opset))
         return records
 
-    def _terms(self, sites: list[Site]) -> Iterator[_Result]:
+    def _terms(self, sites: list[Site], inputs: Mapping[str, Statistics]) -> Iterator[_Result]:
         total, done = sum(site.nbytes for site in sites), 0
         for site in sites:
             self.callback(Progress("compress", done, total, site.info.name))
-            yield self._term(site)
+            yield self._term(site, inputs.get(site.info.name))
             done += site.nbytes
         self.callback(Progress("compress", total, total, ""))
 
-    def _term(self, site: Site) -> _Result:
+    def _term(self, site: Site, inputs: Statistics | None) -> _Result:
         reason = site.refusal or self.selection.refuses(site.info)
         if reason is not None:
             return _Result(site, None, [Decision(site.info.name, "", "", str(site.info.dtype), None, reason)])
@@ -118,12 +121,14 @@ class PassManager:
         if not np.isfinite(weight.values).all():
             decision = Decision(site.info.name, "", "", weight.label, None, "holds NaN or infinite values")
             return _Result(site, None, [decision])
-        term, decisions = self.rewrite(weight, site.info)
+        term, decisions = self.rewrite(weight, site.info, inputs)
         if term is weight:
             return _Result(site, None, decisions)
-        applied = [decision.error for decision in decisions if decision.after is not None]
-        whole = applied[0] if len(applied) == 1 else relative_error(term, weight.values)
-        return _Result(site, term, decisions, whole)
+        applied = [decision for decision in decisions if decision.after is not None]
+        if len(applied) == 1:
+            return _Result(site, term, decisions, applied[0].error, applied[0].output_error)
+        output_error = inputs.output_error(term, weight.values) if inputs is not None else None
+        return _Result(site, term, decisions, relative_error(term, weight.values), output_error)
 
     def _foreseen(self, site: SiteInfo) -> list[Decision]:
         """The refusals that follow from shapes and selectors alone, so that the weight need not be read."""
@@ -146,6 +151,7 @@ class PassManager:
             nbytes_before=site.nbytes,
             nbytes_after=term.nbytes if term is not None else site.nbytes,
             error=result.error,
+            output_error=result.output_error,
             emitted=emitted,
             decisions=tuple(result.decisions),
             aliases=site.aliases,
@@ -160,22 +166,24 @@ class _Result:
     term: Term | None
     decisions: list[Decision]
     error: float | None = None
+    output_error: float | None = None
 
 
-def _apply(pass_: Pass, leaf: Leaf, path: str, site: SiteInfo, decisions: list[Decision]) -> Term:
-    """Let a pass answer for one leaf; what does not shrink it is not applied."""
+def _apply(
+    pass_: Pass, leaf: Leaf, path: str, site: SiteInfo, inputs: Statistics | None
+) -> tuple[Term, Decision | None]:
+    """The answer of a pass for one leaf, None when it is coded already; what does not shrink it is not applied."""
     if not isinstance(leaf, Dense):
-        return leaf
+        return leaf, None
     answer = pass_.preview(leaf.shape, site)
-    result = answer if isinstance(answer, Refusal) else pass_.fit(leaf, site)
+    result = answer if isinstance(answer, Refusal) else pass_.fit(leaf, site, inputs)
     if not isinstance(result, Refusal) and result.nbytes >= leaf.nbytes:
         result = Refusal(f"would take {result.nbytes:,} bytes instead of {leaf.nbytes:,}")
     if isinstance(result, Refusal):
-        decisions.append(Decision(site.name, pass_.name, path, leaf.label, None, result.reason))
-        return leaf
+        return leaf, Decision(site.name, pass_.name, path, leaf.label, None, result.reason)
     error = relative_error(result, leaf.values)
-    decisions.append(Decision(site.name, pass_.name, path, leaf.label, result.label, error=error))
-    return result
+    seen = inputs.output_error(result, leaf.values) if inputs is not None else None
+    return result, Decision(site.name, pass_.name, path, leaf.label, result.label, error=error, output_error=seen)
 
 
 def _paying(results: list[_Result], opset: int) -> list[_Result]:

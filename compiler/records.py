@@ -22,8 +22,9 @@ class SiteRecord:
     """One weight of a model and what became of it.
 
     ``before`` and ``after`` are labels of terms, equal when nothing was done; bytes count all stored copies.
-    ``error`` is ``||W - W'|| / ||W||`` of the whole weight, None when it is untouched. ``emitted`` tells by what it
-    is computed now.
+    ``error`` is ``||W - W'|| / ||W||`` of the whole weight, None when it is untouched. ``output_error`` is
+    ``||X W'^T - X W^T|| / ||X W^T||`` over the calibration rows X, None when their Gram matrix is not known.
+    ``emitted`` tells by what it is computed now.
     """
 
     info: SiteInfo
@@ -35,6 +36,7 @@ class SiteRecord:
     emitted: str
     decisions: tuple[Decision, ...]
     aliases: tuple[str, ...] = ()
+    output_error: float | None = None
 
     @property
     def changed(self) -> bool:

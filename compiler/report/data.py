@@ -53,6 +53,7 @@ def _record(record: SiteRecord) -> dict[str, Any]:
         "bytes_before": record.nbytes_before,
         "bytes_after": record.nbytes_after,
         "error": plain(record.error),
+        "output_error": plain(record.output_error),
         "emitted": record.emitted or None,
         "reason": record.reason or None,
         "decisions": [
@@ -63,6 +64,7 @@ def _record(record: SiteRecord) -> dict[str, Any]:
                 "after": decision.after,
                 "reason": decision.reason,
                 "error": plain(decision.error),
+                "output_error": plain(decision.output_error),
             }
             for decision in record.decisions
         ],

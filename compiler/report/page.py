@@ -95,16 +95,18 @@ def _weights(report: Report) -> str:
         return ""
     groups = in_rows(report.records)
     largest = max(_nbytes(group)[0] for group in groups) or 1
-    headings = ("weight", "shape", "new term", "before, after", "error", "computed by")
-    rows = [_row(group, largest) for group in groups]
-    return f"<h2>Weights</h2>\n{_table(headings, rows, numeric=(1, 4))}"
+    calibrated = any(record.output_error is not None for record in report.changed)
+    errors = ("error", "output error") if calibrated else ("error",)
+    headings = ("weight", "shape", "new term", "before, after", *errors, "computed by")
+    rows = [_row(group, largest, calibrated) for group in groups]
+    return f"<h2>Weights</h2>\n{_table(headings, rows, numeric=(1, *range(4, 4 + len(errors))))}"
 
 
 def _nbytes(group: Sequence[SiteRecord]) -> tuple[int, int]:
     return sum(record.nbytes_before for record in group), sum(record.nbytes_after for record in group)
 
 
-def _row(group: Sequence[SiteRecord], largest: int) -> Sequence[str]:
+def _row(group: Sequence[SiteRecord], largest: int, calibrated: bool) -> Sequence[str]:
     first, (before, after) = group[0], _nbytes(group)
     bars = _bar("was", before, largest) + _bar("now", after, largest)
     return (
@@ -113,6 +115,7 @@ def _row(group: Sequence[SiteRecord], largest: int) -> Sequence[str]:
         f"{escape(first.before)} &rarr; {escape(first.after)}",
         f'<span class="size">{text.size(before)} &rarr; {text.size(after)}</span><div class="bar">{bars}</div>',
         text.number(max(record.error or 0.0 for record in group)),
+        *([text.largest(record.output_error for record in group)] if calibrated else []),
         escape(first.emitted).replace("::", "::<wbr>"),
     )
 

@@ -44,17 +44,12 @@ def _show_changed(report: Report, console: Console, full: bool) -> None:
     wide = console.width >= WIDE
     groups = in_rows(report.records, full)
     mixed = len({record.before for record in report.changed}) > 1
-    table = columns(
-        "weight",
-        "shape",
-        "new term",
-        "bytes",
-        "error",
-        *(["computed by"] if wide else []),
-        right=("shape", "error"),
-    )
-    rows = [_row(group, wide, mixed) for group in groups]
-    taken = sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True))
+    calibrated = any(record.output_error is not None for record in report.changed)
+    errors = ("error", "output error") if calibrated else ("error",)
+    headings = ("weight", "shape", "new term", "bytes", *errors, *(["computed by"] if wide else []))
+    table = columns(*headings, right=("shape", *errors))
+    rows = [_row(group, wide, mixed, calibrated) for group in groups]
+    taken = sum(max(map(len, column)) + 2 for column in zip(headings[1:], *rows, strict=True))
     width = max(LONGEST_NAME if wide else SHORTEST_NAME, console.width - taken)
     for group, row in zip(groups, rows, strict=True):
         table.add_row(*map(Text, (text.wrap(_name(group), width), *row)))
@@ -63,7 +58,7 @@ def _show_changed(report: Report, console: Console, full: bool) -> None:
     console.print(table)
 
 
-def _row(group: Sequence[SiteRecord], wide: bool, mixed: bool) -> list[str]:
+def _row(group: Sequence[SiteRecord], wide: bool, mixed: bool, calibrated: bool) -> list[str]:
     first = group[0]
     before, after = sum(r.nbytes_before for r in group), sum(r.nbytes_after for r in group)
     row = [
@@ -71,6 +66,7 @@ def _row(group: Sequence[SiteRecord], wide: bool, mixed: bool) -> list[str]:
         f"{first.before} -> {first.after}" if mixed else first.after,
         f"{text.size(before)} -> {text.size(after)}",
         text.number(max(record.error or 0.0 for record in group)),
+        *([text.largest(record.output_error for record in group)] if calibrated else []),
     ]
     return [*row, first.emitted] if wide else row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -32,6 +32,12 @@ def ratio(before: float, after: float) -> str:
 def number(value: float) -> str:
     """A measured value with three digits: ``0.0123``, ``1.2e-07``, ``-`` for none."""
     return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def largest(values: Iterable[float | None]) -> str:
+    """The largest of the values that are known, ``-`` when none is."""
+    known = [value for value in values if value is not None]
+    return number(max(known)) if known else "-"
 
 
 def decibel(value: float) -> str:

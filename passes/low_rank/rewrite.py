@@ -9,6 +9,7 @@ import numpy as np
 
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
+from regc.compiler.statistics import Statistics
 from regc.compiler.terms import Dense, Float32, Product
 from regc.passes import no_gain
 from regc.passes.low_rank.fit import rank_for_ratio, truncate
@@ -69,7 +70,7 @@ class LowRank(Pass):
         size = rank * sum(shape) * site.dtype.itemsize
         return Refusal(reason) if reason else Preview(f"rank {rank} ({site.dtype} x {site.dtype})", size)
 
-    def fit(self, weight: Dense, site: SiteInfo) -> Product | Refusal:  # noqa: D102
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Product | Refusal:  # noqa: D102
         if self.energy is not None:
             first, second = truncate(weight.values, energy=self.energy)
             reason = self._refuse(weight.shape, first.shape[1], weight.dtype.itemsize)

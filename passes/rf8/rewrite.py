@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
+from regc.compiler.statistics import Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
 from regc.passes.rf8 import fit, shaped
@@ -51,7 +52,7 @@ class RF8(Pass):
         reason = no_gain(shape, site.dtype.itemsize, size)
         return Refusal(reason) if reason else Preview(LABEL, size)
 
-    def fit(self, weight: Dense, site: SiteInfo) -> RF8Term:  # noqa: D102
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> RF8Term:  # noqa: D102
         codes, scale = self._encode(weight.values, site)
         return RF8Term(codes, scale, weight.shape[1])
 

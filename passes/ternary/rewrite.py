@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
+from regc.compiler.statistics import Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
 from regc.passes.ternary import fit
@@ -59,7 +60,7 @@ class Ternary(Pass):
         reason = no_gain(shape, site.dtype.itemsize, size)
         return Refusal(reason) if reason else Preview(text, size)
 
-    def fit(self, weight: Dense, site: SiteInfo) -> TernaryTerm:  # noqa: D102
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> TernaryTerm:  # noqa: D102
         columns = weight.shape[1]
         if self.per == "tensor":
             found = fit.fit_tensor(weight.values, self.scale, refit=self.refit)

@@ -15,6 +15,7 @@ from regc.compiler import (
     Progress,
     Refusal,
     SiteInfo,
+    Statistics,
     Term,
     UsageError,
     compile_model,
@@ -157,7 +158,7 @@ class KeepHalf(Pass):
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:
         return Preview("cut", None) if site.splittable else Refusal("cannot be split")
 
-    def fit(self, weight: Dense, site: SiteInfo) -> Term:
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Term:
         kept = int(weight.shape[1] * self.share)
         eye = np.eye(kept, weight.shape[1], dtype=np.float32)
         return Product(Dense(np.ascontiguousarray(weight.values[:, :kept])), Dense(eye))
@@ -197,3 +198,31 @@ def test_a_third_party_pass_is_found_by_name_and_composes() -> None:
 
 def proto_weight(proto: onnx.ModelProto, index: int) -> np.ndarray:
     return onnx.numpy_helper.to_array(proto.graph.initializer[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorder(KeepHalf):
+    """Keeps what flows into the leaves that it sees."""
+
+    name: ClassVar[str] = "recorder"
+    seen: ClassVar[list[Statistics | None]] = []
+
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Term:
+        self.seen.append(inputs)
+        return super().fit(weight, site, inputs)
+
+
+def test_passes_get_what_flows_into_the_leaf() -> None:
+    Recorder.seen.clear()
+    x = normal(300, 256)
+    manager = PassManager([Recorder(include=("first",)), Recorder(include=("first",))])
+    records = manager.run(from_proto(two_layers()), {"first": Statistics.of(x)})
+    whole, first, second = Recorder.seen
+    assert whole is second
+    assert whole is not None
+    assert first is not None
+    np.testing.assert_allclose(first.mean, whole.mean[:64], rtol=1e-6)
+    applied = [decision for decision in records[0].decisions if decision.after is not None]
+    assert all(decision.output_error is not None for decision in applied)
+    assert records[0].output_error == pytest.approx(np.sqrt(15 / 16), abs=0.02)
+    assert records[1].output_error is None

@@ -412,3 +412,17 @@ def test_the_catalog_is_made_from_the_fields_of_a_pass() -> None:
     printed = words(out.getvalue())
     assert "ratio float 2 how many times fewer values; default: 2, unless rank or energy is given" in printed
     assert f"rf8 {RF8.summary}" in printed
+
+
+# --- with calibration ------------------------------------------------------------------------------
+
+
+def test_the_error_of_outputs_has_a_column_when_any_is_known() -> None:
+    whole = report(changed("a", output_error=0.125), changed("b"))
+    assert "output error" not in shown(report(changed("a")))
+    assert "output error" in shown(whole)
+    rows = {line.split()[0]: line.split() for line in shown(whole).splitlines() if line.startswith(("a ", "b "))}
+    assert rows["a"][-2:] == ["0.25", "0.125"]
+    assert rows["b"][-2:] == ["0.25", "-"]
+    assert json.loads(whole.to_json())["weights"][0]["output_error"] == 0.125
+    assert "0.125" in whole.to_html()

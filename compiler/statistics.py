@@ -1,0 +1,106 @@
+"""What flows into a weight: moments, Gram matrix and a sample of the rows that it is multiplied with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from regc.compiler.terms import Float32, Product, Sum, Term
+
+Float64 = npt.NDArray[np.float64]
+
+Need = Literal["moments", "gram", "quantiles"]
+"""What a pass may ask for: ``moments`` are all the vectors, ``quantiles`` the sample of rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Statistics of the rows x ``[K]`` that a weight ``[N, K]`` is multiplied with, ``y = W x``.
+
+    ``count`` is the number of rows. ``mean``, ``peak`` (the largest ``|x|``) and ``second_moment`` (the mean of
+    ``x ** 2``) are float64 ``[K]``, ``gram`` (the mean of ``x x^T``, not centred) is float32 ``[K, K]`` and ``sample``
+    float32 ``[S, K]``, some of the rows, each drawn with equal chance. What no pass has asked for is None.
+    """
+
+    count: int
+    mean: Float64
+    peak: Float64
+    second_moment: Float64
+    gram: Float32 | None = None
+    sample: Float32 | None = None
+
+    @classmethod
+    def of(cls, rows: npt.NDArray[np.generic], *, gram: bool = True, sample: bool = False) -> Statistics:
+        """The statistics of rows ``[count, K]`` that are all in memory."""
+        x = np.asarray(rows, np.float64)
+        return cls(
+            count=len(x),
+            mean=x.mean(axis=0),
+            peak=np.abs(x).max(axis=0),
+            second_moment=np.square(x).mean(axis=0),
+            gram=(x.T @ x / len(x)).astype(np.float32) if gram else None,
+            sample=x.astype(np.float32) if sample else None,
+        )
+
+    def quantiles(self, shares: npt.ArrayLike) -> Float64:
+        """Quantiles of x, input by input: float64 ``[len(shares), K]`` for shares between 0 and 1.
+
+        From a sample of S rows the share that is really below is off by ``sqrt(share (1 - share) / S)``, one sigma.
+
+        Raises:
+            ValueError: there is no sample; a pass must ask for ``quantiles``.
+        """
+        if self.sample is None:
+            raise ValueError("no sample of the rows was kept; a pass must need quantiles")
+        return np.asarray(np.quantile(self.sample, np.atleast_1d(shares), axis=0), np.float64)
+
+    def through(self, factor: Float32) -> Statistics:
+        """The statistics of ``B x`` for a factor B ``[r, K]``: what the first factor of a product ``A B`` sees.
+
+        Count, mean, Gram matrix and sample are exact. So is the second moment when there is a Gram matrix; without
+        one the inputs count as uncorrelated. The peak is an upper bound.
+        """
+        wide = factor.astype(np.float64)
+        mean = wide @ self.mean
+        gram = None if self.gram is None else (factor @ self.gram @ factor.T).astype(np.float32)
+        if gram is not None:
+            second_moment = np.maximum(np.diagonal(gram).astype(np.float64), 0)
+        else:
+            second_moment = np.square(mean) + np.square(wide) @ (self.second_moment - np.square(self.mean)).clip(0)
+        sample = None if self.sample is None else self.sample @ factor.T
+        return Statistics(self.count, mean, np.abs(wide) @ self.peak, second_moment, gram, sample)
+
+    def output_error(self, term: Term, original: Float32) -> float | None:
+        """``||X W'^T - X W^T|| / ||X W^T||`` over all rows X, None without a Gram matrix.
+
+        0 for outputs of zero that stay so, infinite for those that do not.
+        """
+        if self.gram is None:
+            return None
+        lost, whole = _energy(term.dense() - original, self.gram), _energy(original, self.gram)
+        if not whole:
+            return float("inf") if lost else 0.0
+        return float(np.sqrt(lost / whole))
+
+
+def inputs_at(term: Term, path: str, inputs: Statistics | None) -> Statistics | None:
+    """What flows into the leaf of a term at a path such as ``A`` or ``B.A``, when ``inputs`` flow into the term.
+
+    The second factor of a product sees what the product sees, the first what comes out of the second; both parts of a
+    sum see the same.
+    """
+    for step in path.split(".") if path else ():
+        if not isinstance(term, Product | Sum):
+            raise KeyError(path)
+        if isinstance(term, Product) and step == "A" and inputs is not None:
+            inputs = inputs.through(term.second.dense())
+        term = term.first if step == "A" else term.second
+    return inputs
+
+
+def _energy(weight: Float32, gram: Float32) -> float:
+    """The mean of ``|W x|^2``: the trace of ``W G W^T``."""
+    return max(0.0, float(np.einsum("nk,nk->", weight @ gram, weight, dtype=np.float64)))
