@@ -24,8 +24,11 @@ lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p regc.compiler -p regc.passes -p regc.runtime_ops
 
-bench: $(INSTALLED)  ## operators beside what stock ONNX Runtime offers
-	$(BIN)/python -m benchmarks.kernels
+bench: $(INSTALLED)  ## operators beside what stock ONNX Runtime offers, as a table, JSON and a picture in build/bench
+	$(BIN)/pip install --quiet ".[bench]"
+	mkdir -p build/bench
+	$(BIN)/python -m benchmarks.kernels --json build/bench/kernels.json
+	$(BIN)/python -m benchmarks.summary build/bench/kernels.json --plot build/bench/kernels.svg
 
 compatibility: $(INSTALLED)  ## one build of the operator library in onnxruntime 1.17, 1.20, 1.23 and the newest
 	$(BIN)/python -m benchmarks.compatibility

@@ -17,7 +17,8 @@ import click
 import numpy as np
 import onnx
 
-from benchmarks.contenders import Layer, model_of, ours
+from benchmarks.contenders import coded
+from benchmarks.stack import model_of
 from regc.passes import RF8, Ternary
 from regc.runtime_ops import library_path
 
@@ -39,10 +40,10 @@ differences = [float(np.abs(a - b).max()) for a, b in zip(ours, bodies)]
 print(json.dumps([ort.__version__, differences]))
 """
 OPERATORS = {
-    "TernaryMatMul": ours(Ternary(), 0.05),
-    "TernaryMatMul, groups of 64": ours(Ternary(group=64), 0.05),
-    "TernaryMatMulFloat": ours(Ternary(group=32, act="float32"), 1e-4),
-    "RF8MatMul": ours(RF8(), 1e-4),
+    "TernaryMatMul": coded(Ternary()),
+    "TernaryMatMul, groups of 64": coded(Ternary(group=64)),
+    "TernaryMatMulFloat": coded(Ternary(group=32, act="float32")),
+    "RF8MatMul": coded(RF8()),
 }
 
 
@@ -74,11 +75,8 @@ def _judge(output: str) -> None:
 def _model() -> tuple[Path, Path]:
     FOLDER.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    layers: list[Layer] = []
-    for index, build in enumerate(OPERATORS.values()):
-        weight = rng.standard_normal((200, 320), np.float32)
-        layers.append(build(weight, f"x{index}", f"y{index}", f"layer{index}"))
-    onnx.save(model_of(layers, rows=7), FOLDER / "model.onnx")
+    layers = [build(rng.standard_normal((200, 320), np.float32)) for build in OPERATORS.values()]
+    onnx.save(model_of([(layer, layer.constants) for layer in layers], 7, 320), FOLDER / "model.onnx")
     feeds = {f"x{index}": rng.standard_normal((7, 320), np.float32) for index in range(len(layers))}
     np.savez(FOLDER / "feeds.npz", **feeds)  # type: ignore[arg-type]
     return FOLDER / "model.onnx", FOLDER / "feeds.npz"

@@ -1,147 +1,226 @@
 """One matrix product, written in every way that ONNX Runtime can be given: ours, and what a user could have instead.
 
-Each contender builds, for a float32 weight ``[N, K]``, the nodes and constants of ``y = x @ W.T`` and tells which
-matrix they stand for, so that a benchmark can check its answer.
+Each contender builds, for a float32 weight ``[N, K]``, the nodes and constants of ``y = x @ W.T`` (or of what is left
+of it when weights or inputs are left out) and tells the right answer, so that a benchmark can check its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from regc.compiler.passes import SiteInfo
 from regc.compiler.terms import Coded, Dense
 from regc.passes import RF8, Ternary
+from regc.passes.rf8 import fit as rf8_fit
 from regc.runtime_ops import ops
+from regc.runtime_ops.formats import block_sparse, gated, rf8
 
 Float32 = npt.NDArray[np.float32]
+Constants = dict[str, npt.NDArray[Any]]
+Answer = Callable[[Float32], Float32]
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Layer:
-    """Nodes and initializers of one product, its matrix, and the relative error that its activations may add."""
+    """One product from ``x`` to ``y``: its nodes, its constants by name, and what it must compute.
+
+    ``work`` is the multiply-adds for a row of x, ``read`` the share of the constants that a product reads,
+    ``tolerance`` the relative error that quantized activations may add.
+    """
 
     nodes: list[onnx.NodeProto]
-    initializers: list[onnx.TensorProto]
-    matrix: Float32
-    tolerance: float
-    functions: set[str] = field(default_factory=set)
+    constants: Constants
+    answer: Answer
+    work: float
+    read: float = 1.0
+    tolerance: float = 1e-4
 
     @property
     def nbytes(self) -> int:
         """Bytes of the weight as stored."""
-        return sum(len(tensor.raw_data) for tensor in self.initializers)
+        return sum(values.nbytes for values in self.constants.values())
+
+    @property
+    def functions(self) -> set[str]:
+        """The operators of ours that it uses."""
+        return {node.op_type for node in self.nodes if node.domain == ops.DOMAIN}
 
 
-Build = Callable[[Float32, str, str, str], Layer]
+Build = Callable[[Float32], Layer]
 
 
-def float32(weight: Float32, x: str, y: str, name: str) -> Layer:
+@dataclass(frozen=True)
+class Contender:
+    """A way to write a product, and the arithmetic it is done in (a key of :data:`benchmarks.limits.Limits`)."""
+
+    name: str
+    arithmetic: str
+    build: Build
+    ours: bool = False
+
+
+def _dense(matrix: Float32) -> Answer:
+    return lambda x: x @ matrix.T
+
+
+def float32(weight: Float32) -> Layer:
     """MatMul as it is."""
-    node = helper.make_node("MatMul", [x, f"{name}.w"], [y])
-    return Layer([node], [_constant(f"{name}.w", weight.T)], weight, 1e-4)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    return Layer([node], {"w": np.ascontiguousarray(weight.T)}, _dense(weight), weight.size)
 
 
 def nbits(bits: int, block: int) -> Build:
     """ONNX Runtime's MatMulNBits with int8 activations (``accuracy_level=4``), symmetric, one scale a block."""
 
-    def build(weight: Float32, x: str, y: str, name: str) -> Layer:
+    def build(weight: Float32) -> Layer:
         outputs, inputs = weight.shape
         blocks = weight.reshape(outputs, inputs // block, block)
         zero = 1 << (bits - 1)
         scales = np.abs(blocks).max(-1, keepdims=True) / (zero - 1 if bits > 2 else 1)
         codes = np.clip(np.rint(blocks / scales) + zero, 1 if bits == 2 else 0, 2 * zero - 1).astype(np.uint8)
         matrix = ((codes.astype(np.float32) - zero) * scales).reshape(outputs, inputs).astype(np.float32)
-        packed = _pack(codes, bits)
         attributes = {"K": inputs, "N": outputs, "bits": bits, "block_size": block, "accuracy_level": 4}
-        node = helper.make_node("MatMulNBits", [x, f"{name}.q", f"{name}.s"], [y], domain="com.microsoft", **attributes)
-        constants = [
-            _constant(f"{name}.q", packed),
-            _constant(f"{name}.s", scales.astype(np.float32).reshape(-1)),
-        ]
-        return Layer([node], constants, matrix, 0.05)
+        node = helper.make_node("MatMulNBits", ["x", "q", "s"], ["y"], domain="com.microsoft", **attributes)
+        constants = {"q": _pack(codes, bits), "s": scales.astype(np.float32).reshape(-1)}
+        return Layer([node], constants, _dense(matrix), weight.size, tolerance=0.05)
 
     return build
 
 
-def dynamic_int8(weight: Float32, x: str, y: str, name: str) -> Layer:
+def dynamic_int8(weight: Float32) -> Layer:
     """What ``quantize_dynamic(per_channel=True)`` emits: activations quantized by tensor, int8 weights by output."""
     scales = np.abs(weight).max(1) / 127
     codes = np.rint(weight / scales[:, None]).astype(np.int8)
     nodes = [
-        helper.make_node("DynamicQuantizeLinear", [x], [f"{name}.xq", f"{name}.xs", f"{name}.xz"]),
-        helper.make_node("MatMulInteger", [f"{name}.xq", f"{name}.q", f"{name}.xz", f"{name}.z"], [f"{name}.i"]),
-        helper.make_node("Cast", [f"{name}.i"], [f"{name}.f"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{name}.xs", f"{name}.s"], [f"{name}.xss"]),
-        helper.make_node("Mul", [f"{name}.f", f"{name}.xss"], [y]),
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"]),
+        helper.make_node("MatMulInteger", ["xq", "q", "xz", "z"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["product"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", ["xs", "s"], ["factor"]),
+        helper.make_node("Mul", ["product", "factor"], ["y"]),
     ]
-    constants = {"q": codes.T, "z": np.zeros(len(codes), np.int8), "s": scales.astype(np.float32)}
+    constants: Constants = {
+        "q": np.ascontiguousarray(codes.T),
+        "z": np.zeros(len(codes), np.int8),
+        "s": scales.astype(np.float32),
+    }
     matrix = (codes * scales[:, None]).astype(np.float32)
-    return Layer(nodes, [_constant(f"{name}.{key}", value) for key, value in constants.items()], matrix, 0.05)
+    return Layer(nodes, constants, _dense(matrix), weight.size, tolerance=0.05)
 
 
-def ours(pass_: RF8 | Ternary, tolerance: float) -> Build:
+def coded(pass_: RF8 | Ternary, tolerance: float = 1e-4) -> Build:
     """The weight as a pass of ours leaves it, and the operator that multiplies by it."""
 
-    def build(weight: Float32, x: str, y: str, name: str) -> Layer:
-        site = SiteInfo(name, ("MatMul",), (name,), (len(weight), weight.shape[1]), weight.dtype, True, True)
+    def build(weight: Float32) -> Layer:
+        site = SiteInfo("w", ("MatMul",), ("layer",), (len(weight), weight.shape[1]), weight.dtype, True, True)
         term = pass_.fit(Dense(weight), site)
         assert isinstance(term, Coded), term
-        operands: dict[str, Any] = {**term.operands(), "bias": np.zeros(1, np.float32)}
-        inputs = [x if key == "x" else f"{name}.{key}" for key in ops.OPERATORS[term.matmuls[0]].inputs]
-        node = helper.make_node(term.matmuls[0], inputs, [y], domain=ops.DOMAIN)
-        constants = [_constant(f"{name}.{key}", value) for key, value in operands.items()]
-        return Layer([node], constants, term.dense(), tolerance, {term.matmuls[0]})
+        node = _ours(term.matmuls[0])
+        return Layer([node], _with_bias(term.operands()), _dense(term.dense()), weight.size, tolerance=tolerance)
 
     return build
 
 
-CONTENDERS: dict[str, Build] = {
-    "float32": float32,
-    "int8 dynamic": dynamic_int8,
-    "8 bit, block 128": nbits(8, 128),
-    "4 bit, block 32": nbits(4, 32),
-    "4 bit, block 128": nbits(4, 128),
-    "2 bit, block 128": nbits(2, 128),
-    "ternary": ours(Ternary(), 0.05),
-    "ternary/64": ours(Ternary(group=64), 0.05),
-    "rf8": ours(RF8(), 1e-4),
-}
+def sparse(kept: float, *, coded_values: bool = False, block: int = 1) -> Build:
+    """Random blocks of 16 outputs by ``block`` inputs, of which a share is kept."""
+
+    def build(weight: Float32) -> Layer:
+        outputs, inputs = weight.shape
+        tiles, columns = -(-outputs // block_sparse.TILE), -(-inputs // block)
+        mask = np.random.default_rng(0).random((tiles, columns)) < kept
+        wide = np.repeat(np.repeat(mask, block_sparse.TILE, 0), block, 1)[:outputs, :inputs]
+        values, scale = _values(weight * wide, coded_values)
+        packed = block_sparse.pack(values, mask, block)
+        matrix = _matrix(values, scale) * wide
+        operator, name = ("BlockSparseRF8MatMul", "codes") if coded_values else ("BlockSparseMatMul", "values")
+        shape = np.array([outputs, inputs, block], np.int64)
+        constants = {
+            name: packed.values,
+            "index": packed.columns,
+            "start": packed.start,
+            "scale": scale,
+            "shape": shape,
+        }
+        return Layer([_ours(operator)], _with_bias({**constants, "scale": scale}), _dense(matrix), weight.size * kept)
+
+    return build
 
 
-def model_of(layers: list[Layer], rows: int) -> onnx.ModelProto:
-    """Independent layers side by side, each with an input ``x0, x1, ...`` and an output ``y0, y1, ...`` of its own."""
-    inputs = [
-        helper.make_tensor_value_info(f"x{i}", onnx.TensorProto.FLOAT, [rows, layer.matrix.shape[1]])
-        for i, layer in enumerate(layers)
-    ]
-    outputs = [
-        helper.make_tensor_value_info(f"y{i}", onnx.TensorProto.FLOAT, [rows, layer.matrix.shape[0]])
-        for i, layer in enumerate(layers)
-    ]
-    nodes = [node for layer in layers for node in layer.nodes]
-    constants = [tensor for layer in layers for tensor in layer.initializers]
-    graph = helper.make_graph(nodes, "layers", inputs, outputs, constants)
-    imports = [
-        helper.make_opsetid("", 17),
-        helper.make_opsetid("com.microsoft", 1),
-        helper.make_opsetid(ops.DOMAIN, 1),
-    ]
-    functions = ops.functions({name for layer in layers for name in layer.functions}, 17)
-    return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=8)
+def gate(active: float, *, coded_values: bool = False) -> Build:
+    """Inputs skipped when |x| is small: for normal activations, about ``active`` of them are used."""
+
+    def build(weight: Float32) -> Layer:
+        outputs, inputs = weight.shape
+        threshold = np.float32(NormalDist().inv_cdf(1 - active / 2))
+        values, scale = _values(weight, coded_values)
+        matrix = _matrix(values, scale)
+        operator, name = ("GatedRF8MatMul", "codes") if coded_values else ("GatedMatMul", "weights")
+        constants = {
+            name: gated.pack(values),
+            "norms": np.ones(inputs, np.float32),
+            "threshold": np.array([threshold]),
+            "scale": scale,
+            "shape": np.array([outputs, inputs], np.int64),
+        }
+        return Layer(
+            [_ours(operator)],
+            _with_bias(constants),
+            lambda x: np.where(np.abs(x) < threshold, np.float32(0), x) @ matrix.T,
+            weight.size * active,
+            active,
+        )
+
+    return build
+
+
+CONTENDERS: tuple[Contender, ...] = (
+    Contender("float32", "float32", float32),
+    Contender("int8 dynamic", "int8", dynamic_int8),
+    *(Contender(f"{bits} bit, block {block}", "int8", nbits(bits, block)) for bits in (8, 4, 2) for block in (32, 128)),
+    Contender("ternary", "int8", coded(Ternary(), 0.05), ours=True),
+    Contender("ternary/64", "int8", coded(Ternary(group=64), 0.05), ours=True),
+    Contender("ternary float32", "float32", coded(Ternary(act="float32")), ours=True),
+    Contender("rf8", "float32", coded(RF8()), ours=True),
+    *(Contender(f"sparse {percent}%", "float32", sparse(1 - percent / 100), ours=True) for percent in (50, 70, 90)),
+    Contender("sparse 50% rf8", "float32", sparse(0.5, coded_values=True), ours=True),
+    *(
+        Contender(f"gated {percent}%{' rf8' * codes}", "float32", gate(percent / 100, coded_values=codes), ours=True)
+        for codes in (False, True)
+        for percent in (50, 25)
+    ),
+)
+
+
+def _values(weight: Float32, codes: bool) -> tuple[npt.NDArray[Any], Float32]:
+    """Values ``[N, K]`` to be packed, float32 or RF8 codes, and their scales ``[N]``."""
+    if not codes:
+        return weight, np.ones(len(weight), np.float32)
+    scale = rf8_fit.octave_scales(weight, rf8_fit.NEAREST)
+    return rf8_fit.nearest_codes(weight / scale[:, None]), scale
+
+
+def _matrix(values: npt.NDArray[Any], scale: Float32) -> Float32:
+    matrix: Float32 = rf8.VALUES[values] * scale[:, None] if values.dtype == np.uint8 else values
+    return matrix
+
+
+def _ours(operator: str) -> onnx.NodeProto:
+    return helper.make_node(operator, ops.OPERATORS[operator].inputs, ["y"], domain=ops.DOMAIN)
+
+
+def _with_bias(operands: Constants) -> Constants:
+    return {**operands, "bias": np.zeros(1, np.float32)}
 
 
 def _pack(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
     per_byte = 8 // bits
     fields = codes.reshape(*codes.shape[:-1], -1, per_byte) << (np.arange(per_byte, dtype=np.uint8) * bits)
-    return fields.sum(-1, dtype=np.uint8)
-
-
-def _constant(name: str, values: npt.NDArray[Any]) -> onnx.TensorProto:
-    return numpy_helper.from_array(np.ascontiguousarray(values), name)
+    packed: npt.NDArray[np.uint8] = fields.sum(-1, dtype=np.uint8)
+    return packed

@@ -1,16 +1,21 @@
 """Our operators beside what stock ONNX Runtime offers, one layer at a time.
 
-    python -m benchmarks.kernels [--shapes 768x3072,4096x4096] [--rows 1,32] [--threads 1,2] [--json out.json]
+    python -m benchmarks.kernels [--layers standard] [--rows 1,32] [--threads 1,2] [--only "ternary*"] [--json out.json]
 
-All contenders of a shape run in one process, in interleaved rounds, on distinct weights of at least ``--megabytes``
-float32 in all, so that float32 weights do not fit the cache. Medians; the ratio is to float32. Every answer is
-checked first.
+All contenders of a shape run in one process, in interleaved rounds and changing order, with the same session options.
+Each has as many copies of the layer as it takes to exceed the last-level cache with its own weights (with many rows,
+where memory matters less, fewer: the cache over the rows). Every answer is checked first. Medians of the time of one
+layer; ``+-`` is half the middle half of the rounds. The last column says how much of the machine's limit is reached:
+of reading memory or of multiplying, whichever is closer. `python -m benchmarks.summary` turns the JSON into the
+table and the picture of the README.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import gc
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,106 +26,203 @@ import onnxruntime as ort
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import CONTENDERS, Layer, model_of
-from benchmarks.timing import medians
+from benchmarks import limits
+from benchmarks.contenders import CONTENDERS, Contender, Float32, Layer
+from benchmarks.stack import copies, model_of
+from benchmarks.timing import calls_for, interleaved
 from regc import runtime_ops
 
-SHAPES = "384x1536,768x3072,2048x5632,4096x4096"
+SHAPES = Path(__file__).with_name("layers")
+MOST_COPIES = 200
+VISIT = 0.03
+"""Seconds that a contender runs in a round, at least one call."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Median seconds of one layer of shape ``inputs x outputs``."""
+    """Seconds of one layer of ``inputs x outputs``, the speed over float32 and the share of the machine's limit.
+
+    ``limit`` is a key of :data:`benchmarks.limits.Limits`.
+    """
 
     shape: str
     rows: int
     threads: int
     contender: str
+    ours: bool
     seconds: float
+    spread: float
     speedup: float
+    nbytes: int
+    limit: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a comparison is run; ``nbytes`` of weights exceed the cache."""
+
+    rows: int
+    threads: int
+    rounds: int
     nbytes: int
 
 
 @click.command()
-@click.option("--shapes", default=SHAPES, show_default=True, help="inputs x outputs, joined by commas")
-@click.option("--rows", default="1,8,32,128", show_default=True, help="rows of activations")
+@click.option("--layers", default="standard", show_default=True, help="A file of benchmarks/layers, or a path.")
+@click.option("--shapes", help="Instead of a file: inputs x outputs, joined by commas.")
+@click.option("--rows", default="1,8,32,128", show_default=True, help="Rows of activations.")
 @click.option("--threads", default="1,2", show_default=True)
-@click.option("--megabytes", default=200, show_default=True, help="float32 weights of a contender, at least")
+@click.option("--only", default="*", show_default=True, help="Contenders beside float32: globs, joined by commas.")
+@click.option("--megabytes", type=int, help="Weights of a contender.  [default: the last-level cache and a quarter]")
 @click.option("--rounds", default=9, show_default=True)
-@click.option("--json", "output", type=click.Path(path_type=Path), help="write the results here too")
-def main(*, shapes: str, rows: str, threads: str, megabytes: int, rounds: int, output: Path | None) -> None:
+@click.option("--json", "output", type=click.Path(path_type=Path), help="Write the results here too.")
+def main(
+    *,
+    layers: str,
+    shapes: str | None,
+    rows: str,
+    threads: str,
+    only: str,
+    megabytes: int | None,
+    rounds: int,
+    output: Path | None,
+) -> None:
     """Time every contender on every shape."""
+    nbytes = megabytes << 20 if megabytes is not None else limits.cache_bytes() * 5 // 4
+    chosen = _chosen(only.split(","))
     results: list[Result] = []
-    for shape in shapes.split(","):
-        layers = _layers(shape, megabytes)
+    for inputs, outputs in _shapes(shapes) if shapes else _read(layers):
+        built = _build(chosen, inputs, outputs)
         for row_count in _ints(rows):
             for thread_count in _ints(threads):
-                results += _compare(shape, layers, row_count, thread_count, rounds)
-                Console().print(_table(results[-len(CONTENDERS) :]))
+                compared = _compare(chosen, built, Setting(row_count, thread_count, rounds, nbytes))
+                Console().print(_table(compared))
+                results += compared
     if output is not None:
         output.write_text(json.dumps([asdict(result) for result in results], indent=1))
+
+
+def _chosen(globs: Sequence[str]) -> list[Contender]:
+    first, *others = CONTENDERS
+    found = [c for c in others if any(fnmatch.fnmatch(c.name, glob.strip()) for glob in globs)]
+    if not found:
+        names = ", ".join(c.name for c in others)
+        raise click.UsageError(f"--only {','.join(globs)} matches none of: {names}")
+    return [first, *found]
 
 
 def _ints(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def _layers(shape: str, megabytes: int) -> dict[str, list[Layer]]:
-    inputs, outputs = (int(part) for part in shape.split("x"))
-    count = max(2, -(-megabytes * 1000**2 // (4 * inputs * outputs)))
-    rng = np.random.default_rng(0)
-    made: dict[str, list[Layer]] = {name: [] for name in CONTENDERS}
-    for index in range(count):
-        weight = rng.standard_normal((outputs, inputs), np.float32)
-        for name, build in CONTENDERS.items():
-            made[name].append(build(weight, f"x{index}", f"y{index}", f"layer{index}"))
-    return made
+def _shapes(text: str) -> list[tuple[int, int]]:
+    pairs = [_ints(part.replace("x", ",")) for part in text.split(",")]
+    return [(inputs, outputs) for inputs, outputs in pairs]
 
 
-def _compare(shape: str, layers: dict[str, list[Layer]], rows: int, threads: int, rounds: int) -> list[Result]:
-    count = len(layers["float32"])
-    rng = np.random.default_rng(1)
-    inputs = layers["float32"][0].matrix.shape[1]
-    feeds = {f"x{i}": rng.standard_normal((rows, inputs), np.float32) for i in range(count)}
-    sessions = [_session(layers[name], rows, threads) for name in CONTENDERS]
-    for name, session in zip(CONTENDERS, sessions, strict=True):
-        _check(name, layers[name][0], feeds["x0"], session.run(["y0"], feeds)[0])
-    times = [seconds / count for seconds in medians(sessions, feeds, rounds=rounds, calls=1)]
-    del sessions
+def _read(name: str) -> list[tuple[int, int]]:
+    path = SHAPES / f"{name}.txt" if (SHAPES / f"{name}.txt").exists() else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SHAPES.glob("*.txt")))
+        raise click.UsageError(f"--layers {name} is neither a file nor one of: {known}")
+    lines = [line.split() for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return [(int(inputs), int(outputs)) for inputs, outputs in lines]
+
+
+def _build(chosen: Sequence[Contender], inputs: int, outputs: int) -> list[Layer]:
+    weight = np.random.default_rng(0).standard_normal((outputs, inputs), np.float32)
+    return [contender.build(weight) for contender in chosen]
+
+
+def _compare(chosen: Sequence[Contender], layers: Sequence[Layer], setting: Setting) -> list[Result]:
+    outputs, inputs = layers[0].constants["w"].shape[::-1]
+    stacks = [_Stack(c.name, layer, inputs, setting) for c, layer in zip(chosen, layers, strict=True)]
+    calls = [calls_for(stack.run, VISIT) for stack in stacks]
+    timings = interleaved([stack.run for stack in stacks], rounds=setting.rounds, calls=calls)
+    counts = [stack.count for stack in stacks]
+    del stacks
     gc.collect()
-    return [
-        Result(shape, rows, threads, name, time, times[0] / time, layers[name][0].nbytes)
-        for name, time in zip(CONTENDERS, times, strict=True)
-    ]
+    base = timings[0].median / counts[0]
+    results = []
+    for contender, layer, timing, count in zip(chosen, layers, timings, counts, strict=True):
+        seconds = timing.median / count
+        limit, share = _nearest_limit(contender, layer, setting, seconds)
+        results.append(
+            Result(
+                shape=f"{inputs}x{outputs}",
+                rows=setting.rows,
+                threads=setting.threads,
+                contender=contender.name,
+                ours=contender.ours,
+                seconds=seconds,
+                spread=timing.spread,
+                speedup=base / seconds,
+                nbytes=layer.nbytes,
+                limit=limit,
+                share=share,
+            )
+        )
+    return results
 
 
-def _session(layers: list[Layer], rows: int, threads: int) -> ort.InferenceSession:
+def _nearest_limit(contender: Contender, layer: Layer, setting: Setting, seconds: float) -> tuple[str, float]:
+    """The limit of the machine that a layer comes closest to, and the share of it that is reached."""
+    found = limits.measure(setting.threads, max(64, setting.nbytes >> 20))
+    needed = {"read": layer.nbytes * layer.read, contender.arithmetic: layer.work * setting.rows}
+    shares = {key: amount / found[key] / seconds for key, amount in needed.items() if key in found}
+    return max(shares.items(), key=lambda item: item[1], default=("", 0.0))
+
+
+class _Stack:
+    """A session with copies of a layer, whose answer is checked, and ``run`` as what is timed."""
+
+    def __init__(self, name: str, layer: Layer, inputs: int, setting: Setting) -> None:
+        wanted = setting.nbytes / max(1, setting.rows / 8) / (layer.nbytes * layer.read)
+        self.count = min(MOST_COPIES, max(2, round(wanted)))
+        proto = model_of([(layer, constants) for constants in copies(layer, self.count)], setting.rows, inputs)
+        session = _session(proto.SerializeToString(), setting.threads)
+        rng = np.random.default_rng(1)
+        binding = session.io_binding()
+        for i in range(self.count):
+            x = rng.standard_normal((setting.rows, inputs), np.float32)
+            if i == 0:
+                _check(name, layer, x, session, inputs)
+            binding.bind_ortvalue_input(f"x{i}", ort.OrtValue.ortvalue_from_numpy(x))
+            binding.bind_output(f"y{i}")
+        self.run: Callable[[], Any] = lambda: session.run_with_iobinding(binding)
+
+
+def _session(proto: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     runtime_ops.register(options)
-    proto = model_of(layers, rows)
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
 
 
-def _check(name: str, layer: Layer, x: Any, y: Any) -> None:
-    """The answer is the product with the contender's own matrix, up to what quantizing the activations loses."""
-    expected = x @ layer.matrix.T
+def _check(name: str, layer: Layer, x: Float32, session: ort.InferenceSession, inputs: int) -> None:
+    """The answer is the layer's, up to what quantizing the activations loses."""
+    others = {node.name: np.zeros((len(x), inputs), np.float32) for node in session.get_inputs()}
+    y = session.run(["y0"], others | {"x0": x})[0]
+    expected = layer.answer(x)
     error = float(np.linalg.norm(y - expected) / np.linalg.norm(expected))
     if not error <= layer.tolerance:
         raise SystemExit(f"{name} is wrong: relative error {error:.2g}, allowed {layer.tolerance:.2g}")
 
 
-def _table(results: list[Result]) -> Table:
+def _table(results: Sequence[Result]) -> Table:
     first = results[0]
     table = Table(title=f"{first.shape}, {first.rows} rows, {first.threads} threads")
-    for heading in ("", "us a layer", "x float32", "MB"):
+    for heading in ("", "us a layer", "+-", "x float32", "MB", "of the limit"):
         table.add_column(heading, justify="right" if heading else "left")
-    for result in results:
-        speed = f"{result.speedup:.2f}"
-        table.add_row(result.contender, f"{result.seconds * 1e6:.1f}", speed, f"{result.nbytes / 1e6:.2f}")
+    for r in results:
+        name = f"[bold]{r.contender}[/bold]" if r.ours else r.contender
+        share = f"{r.share:.0%} {r.limit}" if r.share else "unknown"
+        row = (name, f"{r.seconds * 1e6:.1f}", f"{r.spread:.0%}", f"{r.speedup:.2f}", f"{r.nbytes / 1e6:.2f}", share)
+        table.add_row(*row)
     return table
 
 

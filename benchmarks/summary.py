@@ -1,0 +1,74 @@
+"""What `python -m benchmarks.kernels --json` found, as the table and the picture of the README.
+
+python -m benchmarks.summary results.json [--threads 1] [--plot kernels.svg]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+from pathlib import Path
+
+import click
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The speed of a contender over float32: geometric mean over the shapes, least and most of them."""
+
+    contender: str
+    ours: bool
+    rows: int
+    mean: float
+    least: float
+    most: float
+
+
+@click.command()
+@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--threads", default=1, show_default=True)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw a picture, .svg or .png; needs matplotlib.")
+def main(results: Path, threads: int, plot: Path | None) -> None:
+    """Print the speed over float32 as a Markdown table."""
+    found = [r for r in json.loads(results.read_text()) if r["threads"] == threads]
+    if not found:
+        raise click.UsageError(f"{results} has no result with {threads} threads")
+    speeds = summarize(found)
+    print(markdown(speeds))
+    if plot is not None:
+        from benchmarks.plot import draw  # noqa: PLC0415 - matplotlib is optional, and slow to import
+
+        shapes = dict.fromkeys(r["shape"] for r in found)
+        draw(speeds, plot, f"{', '.join(shapes)}; {threads} thread{'s' * (threads > 1)}")
+
+
+def summarize(results: Sequence[dict[str, object]]) -> list[Speed]:
+    """Speeds over all shapes, in the order of the results."""
+    by: dict[tuple[str, int], list[float]] = {}
+    ours = {str(r["contender"]): bool(r["ours"]) for r in results}
+    for r in results:
+        by.setdefault((str(r["contender"]), int(str(r["rows"]))), []).append(float(str(r["speedup"])))
+    return [
+        Speed(name, ours[name], rows, exp(sum(map(log, seen)) / len(seen)), min(seen), max(seen))
+        for (name, rows), seen in by.items()
+    ]
+
+
+def markdown(speeds: Sequence[Speed]) -> str:
+    """A row a contender, a column for each number of rows; ours in bold."""
+    rows = sorted({speed.rows for speed in speeds})
+    names = dict.fromkeys(speed.contender for speed in speeds)
+    cells = {(speed.contender, speed.rows): speed for speed in speeds}
+    lines = ["| | " + " | ".join(f"{n} row{'s' * (n > 1)}" for n in rows) + " |", "|---" * (len(rows) + 1) + "|"]
+    for name in names:
+        found = [cells.get((name, n)) for n in rows]
+        mark = "**" if any(speed and speed.ours for speed in found) else ""
+        texts = [f"{mark}{speed.mean:.1f}{mark}" if speed else "" for speed in found]
+        lines.append(f"| {mark}{name}{mark} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
