@@ -31,6 +31,7 @@ CPUINFO = Path("/proc/cpuinfo")
 INSTRUCTION_SETS = {
     "generic": set[str](),
     "avx2": {"avx2", "fma"},
+    "avxvnni": {"avx2", "fma", "avx_vnni"},
     "avx512": {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
 }
 """What kernels are built for, and the flags of a CPU that has it."""

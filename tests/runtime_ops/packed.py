@@ -21,7 +21,7 @@ from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
 
-ISAS = ("generic", "avx2", "avx512")
+ISAS = ("generic", "avx2", "avxvnni", "avx512")
 SPARSE = ("BlockSparseMatMul", "BlockSparseRF8MatMul")
 GATED = ("GatedMatMul", "GatedRF8MatMul")
 OPERATORS = ("TernaryMatMul", "TernaryMatMulFloat", "RF8MatMul", *SPARSE, *GATED)

@@ -126,5 +126,5 @@ def test_the_largest_sums_are_exact(name: str, group: int | None) -> None:
 
 def test_unknown_instruction_set_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGC_ISA", "sse9")
-    with pytest.raises(Exception, match=r"layer/7.*REGC_ISA is 'sse9', choose one of generic, avx2, avx512"):
+    with pytest.raises(Exception, match=r"layer/7.*REGC_ISA is 'sse9', choose one of generic, avx2, avxvnni, avx512"):
         session(model("RF8MatMul", weights("RF8MatMul", (4, 4))))

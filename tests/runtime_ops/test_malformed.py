@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from .packed import NODE, OPERATORS, Weights, by_kernel, model, session, weights
+from .packed import ISAS, NODE, OPERATORS, Weights, by_kernel, model, session, weights
 from .packed import SPARSE as SPARSE_OPERATORS
 
 Change = Callable[[Weights], None]
@@ -199,5 +199,5 @@ def test_codes_that_no_encoder_emits_are_harmless(op: str, rows: int) -> None:
     """Field 3 of a trit, residual 7 of an RF8 code: some finite result, on every instruction set."""
     inputs = weights(op, (20, 40))
     inputs["codes"][:] = 0xFF
-    for name in ("generic", "avx2", "avx512"):
+    for name in ISAS:
         assert np.isfinite(by_kernel(model(op, inputs), np.ones((rows, 40), np.float32), name)).all()

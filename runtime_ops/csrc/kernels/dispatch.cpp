@@ -9,6 +9,9 @@ extern const Kernels kKernels;
 namespace avx2 {
 extern const Kernels kKernels;
 }
+namespace avxvnni {
+extern const Kernels kKernels;
+}
 namespace avx512 {
 extern const Kernels kKernels;
 }
@@ -17,6 +20,7 @@ extern const Kernels kKernels;
 const Kernels& kernels_for(Isa isa) noexcept {
 #if defined(__x86_64__)
   if (isa == Isa::avx512) return avx512::kKernels;
+  if (isa == Isa::avxvnni) return avxvnni::kKernels;
   if (isa == Isa::avx2) return avx2::kKernels;
 #else
   (void)isa;

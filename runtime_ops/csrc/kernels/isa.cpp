@@ -13,6 +13,16 @@ namespace {
 
 constexpr bool has(uint32_t word, int bit) { return (word >> bit & 1U) != 0; }
 
+struct Registers {
+  uint32_t a, b, c, d;
+};
+
+// All zeros for a leaf that the CPU does not have.
+Registers cpuid(uint32_t leaf, uint32_t subleaf) {
+  Registers r{};
+  return __get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d) != 0 ? r : Registers{};
+}
+
 // State components that the operating system saves on a context switch (XCR0). The instruction is written out
 // so that this file needs no flag beyond the baseline.
 uint64_t saved_state() {
@@ -22,30 +32,43 @@ uint64_t saved_state() {
   return uint64_t{high} << 32 | low;
 }
 
-}  // namespace
+// Which instruction sets there are, indexed by Isa.
+struct Found {
+  bool set[kIsaCount] = {true};
+  bool& operator[](Isa isa) { return set[static_cast<int>(isa)]; }
+};
 
-Isa best_isa() noexcept {
+Found find() {
   constexpr uint64_t kYmm = 0x6;
   constexpr uint64_t kZmm = 0xE6;
-  uint32_t a = 0;
-  uint32_t b = 0;
-  uint32_t c = 0;
-  uint32_t d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return Isa::generic;
-  const bool fma = has(c, 12);
-  const bool avx = has(c, 27) && has(c, 28);  // OSXSAVE, without which xgetbv faults, and AVX
-  if (!fma || !avx || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return Isa::generic;
-  const uint64_t state = saved_state();
-  if (!has(b, 5) || (state & kYmm) != kYmm) return Isa::generic;
-  const bool f = has(b, 16);
-  const bool dq = has(b, 17);
-  const bool bw = has(b, 30);
-  const bool vl = has(b, 31);
-  const bool vnni = has(c, 11);
-  return f && dq && bw && vl && vnni && (state & kZmm) == kZmm ? Isa::avx512 : Isa::avx2;
+  Found found;
+  const Registers basic = cpuid(1, 0);
+  const Registers extended = cpuid(7, 0);
+  // OSXSAVE, without which xgetbv faults, and AVX.
+  const uint64_t state = has(basic.c, 27) && has(basic.c, 28) ? saved_state() : 0;
+  found[Isa::avx2] = has(basic.c, 12) && has(extended.b, 5) && (state & kYmm) == kYmm;
+  if (!found[Isa::avx2]) return found;
+  found[Isa::avxvnni] = extended.a >= 1 && has(cpuid(7, 1).a, 4);
+  const bool f = has(extended.b, 16);
+  const bool dq = has(extended.b, 17);
+  const bool bw = has(extended.b, 30);
+  const bool vl = has(extended.b, 31);
+  const bool vnni = has(extended.c, 11);
+  found[Isa::avx512] = f && dq && bw && vl && vnni && (state & kZmm) == kZmm;
+  return found;
+}
+
+}  // namespace
+
+Isa best_isa(Isa bound) noexcept {
+  Found found = find();
+  for (int i = static_cast<int>(bound); i > 0; --i) {
+    if (found[static_cast<Isa>(i)]) return static_cast<Isa>(i);
+  }
+  return Isa::generic;
 }
 #else
-Isa best_isa() noexcept { return Isa::generic; }
+Isa best_isa(Isa) noexcept { return Isa::generic; }
 #endif
 
 }  // namespace regc::kernels

@@ -3,13 +3,15 @@
 
 namespace regc::kernels {
 
-enum class Isa { generic, avx2, avx512 };
+// From the least to the best.
+enum class Isa { generic, avx2, avxvnni, avx512 };
 
-constexpr int kIsaCount = 3;
-constexpr const char* kIsaNames[kIsaCount] = {"generic", "avx2", "avx512"};
+constexpr int kIsaCount = 4;
+constexpr const char* kIsaNames[kIsaCount] = {"generic", "avx2", "avxvnni", "avx512"};
 
-// The best instruction set that the CPU has, the operating system saves, and this library was built with.
-// avx2 includes FMA; avx512 means F, BW, VL, DQ and VNNI.
-Isa best_isa() noexcept;
+// The best instruction set up to `bound` that the CPU has, the operating system saves, and this library was
+// built with. avx2 includes FMA; avxvnni is avx2 with AVX-VNNI; avx512 means F, BW, VL, DQ and VNNI. A CPU may
+// have avx512 and not avxvnni.
+Isa best_isa(Isa bound) noexcept;
 
 }  // namespace regc::kernels

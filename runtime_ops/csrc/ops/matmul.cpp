@@ -21,16 +21,14 @@ std::string node_prefix(const abi::Api& api, const OrtKernelInfo* info, const ch
   return std::string("ai.regc::") + operator_name + " node '" + name + "': ";
 }
 
-// The CPU's best instruction set, or the one that the environment variable REGC_ISA names when it is a lesser
-// one.
+// The CPU's best instruction set, up to the one that the environment variable REGC_ISA names.
 kernels::Isa chosen_isa(const std::string& node) {
-  const kernels::Isa best = kernels::best_isa();
   const char* bound = std::getenv("REGC_ISA");
-  if (bound == nullptr || *bound == '\0') return best;
+  if (bound == nullptr || *bound == '\0')
+    return kernels::best_isa(static_cast<kernels::Isa>(kernels::kIsaCount - 1));
   std::string choices;
   for (int i = 0; i < kernels::kIsaCount; ++i) {
-    if (std::string(kernels::kIsaNames[i]) == bound)
-      return i < static_cast<int>(best) ? static_cast<kernels::Isa>(i) : best;
+    if (std::string(kernels::kIsaNames[i]) == bound) return kernels::best_isa(static_cast<kernels::Isa>(i));
     choices += (i == 0 ? "" : ", ") + std::string(kernels::kIsaNames[i]);
   }
   throw InvalidInput(node + "REGC_ISA is '" + bound + "', choose one of " + choices);

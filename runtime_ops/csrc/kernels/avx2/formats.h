@@ -1,9 +1,7 @@
 // Decoding 64 bytes of codes in AVX2 registers; the layouts and the ideas are those of avx512/formats.h.
 #pragma once
 
-#include "kernels/avx2/simd.h"
-
-namespace regc::kernels::avx2 {
+namespace regc::kernels::REGC_ISA {
 
 REGC_INLINE __m256i ternary_half(__m256i codes, int p, __m256i multiplier) {
   const __m256i field = _mm256_and_si256(_mm256_srli_epi16(codes, 2 * p), _mm256_set1_epi8(3));
@@ -23,42 +21,6 @@ REGC_INLINE F16 ternary_floats(I16 codes, int bit, F16 multiplier) {
   const F16 trit = {_mm256_permutevar8x32_ps(trits, _mm256_srli_epi32(codes.lo, bit)),
                     _mm256_permutevar8x32_ps(trits, _mm256_srli_epi32(codes.hi, bit))};
   return mul_f(trit, multiplier);
-}
-
-// Sum of code * q over at most 8 blocks of one half of a tile. Fields 0 and 2 (after a shift) share one int16
-// accumulator, fields 1 and 3, which count four times, the other: |4 * sum| <= 8 * 2 * 2032 still fits.
-REGC_INLINE __m256i ternary_half_sums(const uint8_t* codes, size_t blocks, const uint8_t* q) {
-  const __m256i even_mask = _mm256_set1_epi8(0x03);
-  const __m256i odd_mask = _mm256_set1_epi8(0x0C);
-  __m256i even = _mm256_setzero_si256();
-  __m256i odd = _mm256_setzero_si256();
-  for (size_t block = 0; block < blocks; ++block, codes += 64, q += 16) {
-    const __m256i code = load_half(codes);
-    const __m256i next = _mm256_srli_epi16(code, 4);
-    const __m256i x0 = fill_4(q).lo, x1 = fill_4(q + 4).lo, x2 = fill_4(q + 8).lo, x3 = fill_4(q + 12).lo;
-    even = _mm256_add_epi16(even, _mm256_maddubs_epi16(_mm256_and_si256(code, even_mask), x0));
-    odd = _mm256_add_epi16(odd, _mm256_maddubs_epi16(_mm256_and_si256(code, odd_mask), x1));
-    even = _mm256_add_epi16(even, _mm256_maddubs_epi16(_mm256_and_si256(next, even_mask), x2));
-    odd = _mm256_add_epi16(odd, _mm256_maddubs_epi16(_mm256_and_si256(next, odd_mask), x3));
-  }
-  const __m256i ones = _mm256_set1_epi16(1);
-  return _mm256_add_epi32(_mm256_madd_epi16(even, ones), _mm256_srai_epi32(_mm256_madd_epi16(odd, ones), 2));
-}
-
-// sums[t] += sum of code * q over some blocks of T tiles that are `stride` bytes apart.
-template <int T>
-REGC_INLINE void ternary_sums(const uint8_t* codes, size_t stride, size_t blocks, const uint8_t* q,
-                              I16 (&sums)[T]) {
-  constexpr size_t kBlocks = 8;
-#pragma GCC unroll 2
-  for (int t = 0; t < T; ++t) {
-    const uint8_t* tile = codes + static_cast<size_t>(t) * stride;
-    for (size_t done = 0; done < blocks; done += kBlocks) {
-      const size_t some = blocks - done < kBlocks ? blocks - done : kBlocks;
-      sums[t] = add_i(sums[t], {ternary_half_sums(tile + 64 * done, some, q + 16 * done),
-                                ternary_half_sums(tile + 64 * done + 32, some, q + 16 * done)});
-    }
-  }
 }
 
 REGC_INLINE void rf8_half(__m256i code, __m256 (&weight)[4]) {
@@ -108,4 +70,4 @@ REGC_INLINE void rf8_rows(const uint8_t* codes, F16 (&weight)[4]) {
            weight);
 }
 
-}  // namespace regc::kernels::avx2
+}  // namespace regc::kernels::REGC_ISA

@@ -1,5 +1,5 @@
 // Sixteen lanes, one an output of a tile, in pairs of AVX2 registers. F16 floats, I16 int32, B64 four bytes a
-// lane.
+// lane. For every REGC_ISA that has AVX2.
 #pragma once
 
 #include <immintrin.h>
@@ -10,7 +10,7 @@
 
 #define REGC_INLINE static inline __attribute__((always_inline))
 
-namespace regc::kernels::avx2 {
+namespace regc::kernels::REGC_ISA {
 
 struct F16 {
   __m256 lo, hi;
@@ -22,10 +22,6 @@ struct B64 {
   __m256i lo, hi;
 };
 
-// Register tile of the panel kernels: 4 rows of 1 tile are 8 of 16 registers; 6 would leave none for the
-// products.
-constexpr int kPanelRows = 4;
-constexpr int kPanelTiles = 1;
 // Tiles side by side in the stream kernels.
 constexpr int kStreamTiles = 2;
 // Rows of the block-sparse register tile.
@@ -79,6 +75,7 @@ REGC_INLINE B64 fill_b(uint8_t v) {
   const __m256i all = _mm256_set1_epi8(static_cast<char>(v));
   return {all, all};
 }
+REGC_INLINE B64 and_b(B64 a, B64 b) { return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
 // The same four bytes in every lane.
 REGC_INLINE B64 fill_4(const uint8_t* p) {
   int32_t word;
@@ -91,12 +88,5 @@ REGC_INLINE B64 spread(const uint8_t* p) {
   const I16 bytes = mul_i(widen(p), fill_i(0x01010101));
   return {bytes.lo, bytes.hi};
 }
-// sum + the four products of each lane, unsigned times signed. The pair sums fit int16 where |s8| <= 64.
-REGC_INLINE __m256i dot_half(__m256i sum, __m256i u8, __m256i s8) {
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u8, s8), _mm256_set1_epi16(1)));
-}
-REGC_INLINE I16 dot(I16 sum, B64 u8, B64 s8) {
-  return {dot_half(sum.lo, u8.lo, s8.lo), dot_half(sum.hi, u8.hi, s8.hi)};
-}
 
-}  // namespace regc::kernels::avx2
+}  // namespace regc::kernels::REGC_ISA
