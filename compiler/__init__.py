@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regc.compiler.calibration import Calibration
     from regc.compiler.compile import CompileResult, compile_model
     from regc.compiler.errors import ModelError, RegcError, UsageError
     from regc.compiler.model import Model, load, save
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from regc.compiler.terms import Coded, Dense, Product, Sum, Term
 
 _HOMES = {
+    "calibration": ("Calibration",),
     "compile": ("CompileResult", "compile_model"),
     "errors": ("ModelError", "RegcError", "UsageError"),
     "model": ("Model", "load", "save"),
@@ -37,6 +39,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Calibration",
     "Coded",
     "CompileResult",
     "Decision",

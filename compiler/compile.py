@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regc.compiler.inflows import Calibrate
 from regc.compiler.model import Model, from_proto, load, save
 from regc.compiler.passes import Pass
 from regc.compiler.pipeline import PassManager
@@ -18,18 +19,24 @@ from regc.compiler.spec import format_passes, parse_passes
 if TYPE_CHECKING:
     import onnx
 
+    from regc.compiler.calibration import Calibration
+    from regc.compiler.feeds.sources import Given
     from regc.compiler.model import SavedFiles
     from regc.compiler.report import Report
 
 
 @dataclass
 class CompileResult:
-    """What :func:`compile_model` gives back: the rewritten model and the record of every weight."""
+    """What :func:`compile_model` gives back: the rewritten model and the record of every weight.
+
+    ``calibration`` tells with what inputs, and what they took; None without any.
+    """
 
     model: Model
     records: list[SiteRecord]
     pipeline: str
     seconds: float
+    calibration: str | None = None
 
     @property
     def changed(self) -> bool:
@@ -54,23 +61,28 @@ def compile_model(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    calibration: Calibration | Given | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> CompileResult:
     """Compress the weights of a model. A file or a proto is never changed; an opened :class:`Model` is.
 
-    ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them.
+    ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them. ``calibration`` is
+    inputs to see what flows into the weights, in any form that :class:`regc.compiler.calibration.Calibration` takes, or
+    one of these, with options.
 
     Raises:
         ModelError: the model cannot be read.
-        UsageError: a pass text, an option or a selector is wrong.
+        UsageError: a pass text, an option or a selector is wrong, or calibration inputs do not fit the model.
     """
     start = time.perf_counter()
     pipeline = parse_passes(passes) if isinstance(passes, str) else _list(passes)
     chosen = {"include": _selectors(include), "exclude": _selectors(exclude)}
     manager = PassManager(pipeline, **chosen, callback=callback)
     opened = _open(model)
-    records = manager.run(opened)
-    result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start)
+    chosen_inputs = _calibration(calibration)
+    records = manager.run(opened, _gathering(chosen_inputs, opened, manager.callback))
+    words = chosen_inputs.words if chosen_inputs is not None else None
+    result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start, words)
     if result.changed:
         opened.metadata |= _metadata(opened, result.pipeline, chosen)
     return result
@@ -80,6 +92,21 @@ def _open(model: str | Path | onnx.ModelProto | Model) -> Model:
     if isinstance(model, Model):
         return model
     return load(model) if isinstance(model, str | Path) else from_proto(model)
+
+
+def _calibration(given: Calibration | Given | None) -> Calibration | None:
+    if given is None:
+        return None
+    from regc.compiler.calibration import Calibration  # noqa: PLC0415 - brings the verification along
+
+    return given if isinstance(given, Calibration) else Calibration(given)
+
+
+def _gathering(given: Calibration | None, model: Model, callback: Callable[[Progress], None]) -> Calibrate | None:
+    if given is None or model.opaque:
+        return None
+    given.check(model)
+    return lambda model, wanted: given.inflows(model, wanted, callback)
 
 
 def _list(passes: Sequence[Pass] | Pass) -> list[Pass]:

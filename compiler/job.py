@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from regc.compiler.calibration import Calibration
+from regc.compiler.calibration.gather import MEMORY
 from regc.compiler.compile import compile_model
 from regc.compiler.errors import RegcError, UsageError
+from regc.compiler.feeds.inputs import feed_files
 from regc.compiler.model import Model, load
 from regc.compiler.model.files import check_destination
 from regc.compiler.records import Progress
 from regc.compiler.report import Report, check_report_path
 from regc.compiler.spec import parse_passes
 from regc.compiler.verify import RANDOM_FEEDS, Verification, verify_compiled
-from regc.compiler.verify.feeds import check_feeds, feed_files, inputs_of_model
 
 DONE, FAILED, UNCHANGED, MISSED = 0, 1, 3, 4
 """Exit codes; 2 is a wrong use of the command line."""
@@ -23,8 +25,10 @@ DONE, FAILED, UNCHANGED, MISSED = 0, 1, 3, 4
 
 @dataclass(frozen=True)
 class Job:
-    """What to compile, and where to. ``feeds`` is a folder of ``.npz`` files; ``max_error`` and ``min_sqnr``
-    are tolerances on outputs.
+    """What to compile, and where to.
+
+    ``calibration`` and ``samples``, ``mask``, ``memory`` and ``sequential`` are those of
+    :class:`regc.compiler.calibration.Calibration`; ``max_error`` and ``min_sqnr`` are tolerances on outputs.
     """
 
     model: Path
@@ -32,7 +36,11 @@ class Job:
     passes: str
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
-    feeds: Path | None = None
+    calibration: Path | None = None
+    samples: int | None = None
+    mask: str | None = None
+    memory: int = MEMORY
+    sequential: bool | None = None
     verify: bool = True
     external_data: bool | None = None
     reports: Sequence[Path] = ()
@@ -64,8 +72,9 @@ def run_job(job: Job, callback: Callable[[Progress], None]) -> Outcome:
             possible.
         RegcError: reading, compressing or writing failed.
     """
-    model = _check(job)
-    result = compile_model(model, job.passes, include=job.include, exclude=job.exclude, callback=callback)
+    model, calibration = _check(job)
+    selected = {"include": job.include, "exclude": job.exclude}
+    result = compile_model(model, job.passes, **selected, calibration=calibration, callback=callback)
     report = result.report
     if result.changed:
         callback(Progress("save", 0, 1, job.output.name))
@@ -73,7 +82,7 @@ def run_job(job: Job, callback: Callable[[Progress], None]) -> Outcome:
         callback(Progress("verify", 0, 1, job.output.name))
         report = dataclasses.replace(report, output=str(job.output), nbytes_after=saved.nbytes)
         del result, model  # the graph and what it holds, before ONNX Runtime needs the memory
-        report = _verified(job, report, callback) if job.verify else report
+        report = _verified(job, report, calibration, callback) if job.verify else report
     return _outcome(job, report)
 
 
@@ -94,8 +103,8 @@ def write_reports(report: Report, paths: Sequence[Path]) -> None:
         raise RegcError("; ".join(failures) + kept)
 
 
-def _check(job: Job) -> Model:
-    """Open the model and refuse what is bound to fail later, before the long work."""
+def _check(job: Job) -> tuple[Model, Calibration | None]:
+    """Open the model and the calibration inputs, and refuse what is bound to fail later, before the long work."""
     parse_passes(job.passes)
     for path in job.reports:
         check_report_path(path)
@@ -103,17 +112,26 @@ def _check(job: Job) -> Model:
         raise UsageError("a tolerance on outputs needs the verification; leave out --no-verify")
     model = load(job.model)
     _check_places(job, model)
-    if job.feeds is not None:
-        inputs = [] if model.opaque else inputs_of_model(model)
-        if len(inputs) == len(model.graph.inputs) and inputs:
-            check_feeds(job.feeds, inputs)
-    return model
+    if job.calibration is None:
+        return model, None
+    calibration = Calibration(
+        job.calibration,
+        samples=job.samples,
+        seed=job.seed,
+        mask=job.mask,
+        memory=job.memory,
+        sequential=job.sequential,
+        threads=job.threads,
+    )
+    calibration.check(model)
+    return model, calibration
 
 
 def _check_places(job: Job, model: Model) -> None:
     """Refuse to write over anything that is read, or twice to one place."""
     data = job.output.with_name(job.output.name + ".data")
-    feeds = feed_files(job.feeds) if job.feeds is not None else []
+    given = job.calibration
+    feeds = [] if given is None or not given.exists() else feed_files(given) if given.is_dir() else [given]
     check_destination(job.output, model.files)
     check_destination(job.output, feeds, "a calibration file")
     if model.has_external_data if job.external_data is None else job.external_data:
@@ -124,11 +142,13 @@ def _check_places(job: Job, model: Model) -> None:
         check_destination(path, job.reports[:index], "where another report goes")
 
 
-def _verified(job: Job, report: Report, callback: Callable[[Progress], None]) -> Report:
+def _verified(
+    job: Job, report: Report, calibration: Calibration | None, callback: Callable[[Progress], None]
+) -> Report:
     check = verify_compiled(
         job.model,
         job.output,
-        job.feeds,
+        calibration.held_out() if calibration is not None else None,
         count=job.count,
         seed=job.seed,
         threads=job.threads,

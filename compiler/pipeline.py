@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regc.compiler.errors import UsageError
+from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Wanted
 from regc.compiler.lower import Lowering
 from regc.compiler.lower.emit import operator_at
 from regc.compiler.model import Model
@@ -16,7 +17,7 @@ from regc.compiler.records import Progress, SiteRecord
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types
-from regc.compiler.statistics import Statistics, inputs_at
+from regc.compiler.statistics import Need, Statistics, inputs_at
 from regc.compiler.terms import Coded, Dense, Leaf, Term, relative_error
 from regc.runtime_ops import ops
 
@@ -81,8 +82,8 @@ class PassManager:
             term = term.map_leaves(apply)
         return term, decisions
 
-    def run(self, model: Model, inputs: Mapping[str, Statistics] | None = None) -> list[SiteRecord]:
-        """Rewrite the weights of a model in place. ``inputs`` has what flows into weights, by their names.
+    def run(self, model: Model, inputs: Mapping[str, Statistics] | Calibrate | None = None) -> list[SiteRecord]:
+        """Rewrite the weights of a model in place. ``inputs`` has what flows into weights, by name, or gathers it.
 
         Raises:
             UsageError: a selector that matches no weight.
@@ -94,7 +95,7 @@ class PassManager:
         infos = [site.info for site in sites]
         for selection in (self.selection, *(Selection(p.include, p.exclude) for p in self.passes)):
             selection.check(infos)
-        results = self._terms(sites, inputs or {})
+        results = self._terms(sites, self._inflows(model, sites, inputs))
         if sum(site.nbytes for site in sites) < SMALL:
             results = iter(_paying(list(results), model.opset))
         lowering = Lowering(model, scopes)
@@ -102,15 +103,29 @@ class PassManager:
         model.add_functions(ops.functions(lowering.operands.operators, model.opset))
         return records
 
-    def _terms(self, sites: list[Site], inputs: Mapping[str, Statistics]) -> Iterator[_Result]:
+    def _inflows(self, model: Model, sites: list[Site], inputs: Mapping[str, Statistics] | Calibrate | None) -> Inflows:
+        if inputs is None:
+            return Nothing()
+        return Known(inputs) if isinstance(inputs, Mapping) else inputs(model, self.wanted(sites))
+
+    def wanted(self, sites: Sequence[Site]) -> Wanted:
+        """What the passes need of what flows into weights; a weight that no pass may take is left out."""
+        free = [site for site in sites if not (site.refusal or self.selection.refuses(site.info))]
+        needs = [(site, frozenset(need for p in self.passes for need in _needs(p, site.info))) for site in free]
+        return [(site, every) for site, every in needs if every]
+
+    def _terms(self, sites: list[Site], inflows: Inflows) -> Iterator[_Result]:
         total, done = sum(site.nbytes for site in sites), 0
         for site in sites:
             self.callback(Progress("compress", done, total, site.info.name))
-            yield self._term(site, inputs.get(site.info.name))
+            result = self._term(site, inflows)
+            if result.term is not None:
+                inflows.put(site, result.term)
+            yield result
             done += site.nbytes
         self.callback(Progress("compress", total, total, ""))
 
-    def _term(self, site: Site, inputs: Statistics | None) -> _Result:
+    def _term(self, site: Site, inflows: Inflows) -> _Result:
         reason = site.refusal or self.selection.refuses(site.info)
         if reason is not None:
             return _Result(site, None, [Decision(site.info.name, "", "", str(site.info.dtype), None, reason)])
@@ -121,14 +136,16 @@ class PassManager:
         if not np.isfinite(weight.values).all():
             decision = Decision(site.info.name, "", "", weight.label, None, "holds NaN or infinite values")
             return _Result(site, None, [decision])
+        found = inflows.of(site)
+        inputs, unseen = (None, found) if isinstance(found, str) else (found, "")
         term, decisions = self.rewrite(weight, site.info, inputs)
         if term is weight:
             return _Result(site, None, decisions)
         applied = [decision for decision in decisions if decision.after is not None]
         if len(applied) == 1:
-            return _Result(site, term, decisions, applied[0].error, applied[0].output_error)
+            return _Result(site, term, decisions, applied[0].error, applied[0].output_error, unseen)
         output_error = inputs.output_error(term, weight.values) if inputs is not None else None
-        return _Result(site, term, decisions, relative_error(term, weight.values), output_error)
+        return _Result(site, term, decisions, relative_error(term, weight.values), output_error, unseen)
 
     def _foreseen(self, site: SiteInfo) -> list[Decision]:
         """The refusals that follow from shapes and selectors alone, so that the weight need not be read."""
@@ -152,6 +169,7 @@ class PassManager:
             nbytes_after=term.nbytes if term is not None else site.nbytes,
             error=result.error,
             output_error=result.output_error,
+            unseen=result.unseen,
             emitted=emitted,
             decisions=tuple(result.decisions),
             aliases=site.aliases,
@@ -167,6 +185,13 @@ class _Result:
     decisions: list[Decision]
     error: float | None = None
     output_error: float | None = None
+    unseen: str = ""
+
+
+def _needs(pass_: Pass, site: SiteInfo) -> frozenset[Need]:
+    """What a pass needs of what flows into a weight that it may take."""
+    refused = Selection(pass_.include, pass_.exclude).refuses(site)
+    return frozenset() if refused else pass_.needs(site.shape, site)
 
 
 def _apply(

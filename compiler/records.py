@@ -24,7 +24,8 @@ class SiteRecord:
     ``before`` and ``after`` are labels of terms, equal when nothing was done; bytes count all stored copies.
     ``error`` is ``||W - W'|| / ||W||`` of the whole weight, None when it is untouched. ``output_error`` is
     ``||X W'^T - X W^T|| / ||X W^T||`` over the calibration rows X, None when their Gram matrix is not known.
-    ``emitted`` tells by what it is computed now.
+    ``emitted`` tells by what it is computed now, ``unseen`` why nothing is known of what flows into it, though a pass
+    would have made use of it.
     """
 
     info: SiteInfo
@@ -37,6 +38,7 @@ class SiteRecord:
     decisions: tuple[Decision, ...]
     aliases: tuple[str, ...] = ()
     output_error: float | None = None
+    unseen: str = ""
 
     @property
     def changed(self) -> bool:

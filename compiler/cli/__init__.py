@@ -1,5 +1,6 @@
-"""The command line: ``regc compile``, ``inspect``, ``passes``, ``verify`` and ``doctor``. What they do is
-elsewhere.
+"""The command line: ``regc compile``, ``calibrate``, ``inspect``, ``passes``, ``verify`` and ``doctor``.
+
+What they do is elsewhere.
 
 Nothing slow is imported until a command runs, so that ``regc --help`` answers at once.
 """
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from regc.compiler.cli.calibrating import calibrate_command
 from regc.compiler.cli.compiling import compile_command
 from regc.compiler.cli.looking import doctor_command, inspect_command, passes_command, verify_command
 from regc.compiler.cli.terminal import open_streams, silence, unprintable
@@ -59,5 +61,12 @@ def main() -> None:
     """
 
 
-for _command in (compile_command, inspect_command, verify_command, passes_command, doctor_command):
+for _command in (
+    compile_command,
+    calibrate_command,
+    inspect_command,
+    verify_command,
+    passes_command,
+    doctor_command,
+):
     main.add_command(_command)

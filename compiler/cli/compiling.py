@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regc.compiler.cli.options import FILE, measuring
+from regc.compiler.cli.options import DATA, FILE, gathering, measuring
 from regc.compiler.cli.terminal import ProgressBar, printing
 
 if TYPE_CHECKING:
@@ -44,6 +44,19 @@ Exit codes:
     help="Only weights that match: a glob on weight or node names, op:Conv, size:>=1M. Repeatable.",
 )
 @click.option("--exclude", multiple=True, metavar="SEL", help="No weights that match. Repeatable.")
+@click.option(
+    "--calibration",
+    type=FILE,
+    metavar="DATA",
+    help=f"Inputs to fit weights to and to run both models on: {DATA}; or what regc calibrate wrote, to fit only.  "
+    "[default: random inputs, to run both models on]",
+)
+@gathering
+@click.option(
+    "--sequential/--no-sequential",
+    default=None,
+    help="Whether a weight is fitted to what comes out of the compressed layers before it.  [default: no]",
+)
 @measuring
 @click.option("--verify/--no-verify", default=True, help="Whether to run both models at the end.", show_default=True)
 @click.option(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from regc.compiler.cli.options import FILE, JSON, measuring
+from regc.compiler.cli.options import DATA, FILE, JSON, measuring
 from regc.compiler.cli.terminal import ProgressBar, printing
 
 
@@ -53,6 +53,9 @@ def passes_command(name: str | None) -> None:
 @click.command("verify", short_help="Compare the outputs of two models on the same inputs.")
 @click.argument("original", type=FILE)
 @click.argument("compressed", type=FILE)
+@click.option(
+    "--calibration", type=FILE, metavar="DATA", help=f"Inputs to run both models on: {DATA}.  [default: random inputs]"
+)
 @measuring
 @click.option(
     "--provider",
@@ -73,6 +76,8 @@ def verify_command(
     max_error: float | None,
     min_sqnr: float | None,
     as_json: bool,
+    calibration: Path | None,
+    samples: int | None,
     **options: Any,
 ) -> None:
     """Run ORIGINAL and COMPRESSED on the same inputs, and compare each output.
@@ -80,12 +85,14 @@ def verify_command(
     Exits with 1 when COMPRESSED fails where ORIGINAL does not, or when nothing could be compared, with 4
     when a tolerance is missed.
     """
-    from regc.compiler.report.checks import show_verification  # noqa: PLC0415 - slow to import
+    from regc.compiler.feeds.sources import open_feeds  # noqa: PLC0415 - slow to import
+    from regc.compiler.report.checks import show_verification  # noqa: PLC0415
     from regc.compiler.report.data import verification_data  # noqa: PLC0415
     from regc.compiler.verify import verify_compiled  # noqa: PLC0415
 
+    feeds = open_feeds(calibration, samples, options["seed"]) if calibration is not None else None
     with ProgressBar() as bar:
-        check = verify_compiled(original, compressed, callback=bar.verifying, **options)
+        check = verify_compiled(original, compressed, feeds, callback=bar.verifying, **options)
     with printing() as console:
         if as_json:
             click.echo(json.dumps(verification_data(check), indent=2))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 110
 """Columns of what is written to a file or a pipe, unless COLUMNS says otherwise."""
-_STAGES = {"compress": "compressing", "save": "writing", "verify": "verifying"}
+_STAGES = {"calibrate": "calibrating", "compress": "compressing", "save": "writing", "verify": "verifying"}
 
 
 def open_streams() -> None:
@@ -115,7 +115,7 @@ class ProgressBar:
             self.stage = progress.stage
             self._bar.reset(self._task, description=_STAGES.get(self.stage, self.stage))
         item = shorten(progress.item, 40)
-        self._bar.update(self._task, total=progress.total, completed=progress.done, item=item)
+        self._bar.update(self._task, total=progress.total or None, completed=progress.done, item=item)
 
     def verifying(self, done: int, total: int, item: str) -> None:
         """Show a step of a verification."""

@@ -25,7 +25,7 @@ class Store:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or _scratch()
+        self._folder = folder or scratch_folder()
         self._file: IO[bytes] | None = None
 
     def spill(self, array: Array) -> StoredValues:
@@ -58,7 +58,8 @@ class Store:
         return Region(self._file, offset, values.nbytes)
 
 
-def _scratch() -> Path:
+def scratch_folder() -> Path:
+    """Where temporary files go: TMPDIR if it is set, else /var/tmp, for /tmp is memory on many machines."""
     named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     roomy = Path("/var/tmp")
     return roomy if not named and os.access(roomy, os.W_OK) else Path(tempfile.gettempdir())

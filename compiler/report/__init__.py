@@ -32,7 +32,7 @@ class Report:
     ``model`` and ``output`` are paths (None: not saved). ``nbytes_before`` and ``nbytes_after`` are of the
     files, external data included (None: not known). ``note`` says why the model as a whole was passed
     through, if so; ``earlier`` by which passes regc had compressed it before, if so. ``verification`` is None
-    when nothing was verified.
+    when nothing was verified. ``calibration`` tells with which inputs, and what they took, if with any.
     """
 
     model: str
@@ -45,6 +45,7 @@ class Report:
     note: str | None = None
     earlier: str | None = None
     verification: Verification | None = None
+    calibration: str | None = None
 
     @classmethod
     def of(cls, result: CompileResult) -> Report:
@@ -58,6 +59,7 @@ class Report:
             nbytes_before=sum(path.stat().st_size for path in model.files) if model.path else None,
             note=model.opaque,
             earlier=None if result.changed else compressed_before(model),
+            calibration=result.calibration,
         )
 
     @property

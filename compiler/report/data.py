@@ -27,6 +27,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "note": report.note,
         "compressed_before": report.earlier,
+        "calibration": report.calibration,
         "file_bytes": {"before": report.nbytes_before, "after": report.nbytes_after},
         "weight_bytes": {"before": before, "after": after},
         "weights_changed": len(report.changed),
@@ -56,6 +57,7 @@ def _record(record: SiteRecord) -> dict[str, Any]:
         "output_error": plain(record.output_error),
         "emitted": record.emitted or None,
         "reason": record.reason or None,
+        "not_calibrated": record.unseen or None,
         "decisions": [
             {
                 "pass": decision.pass_name or None,

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from regc.compiler.report import text
-from regc.compiler.report.summary import by_pass, in_rows, refused
+from regc.compiler.report.summary import by_pass, in_rows, refused, unseen
 
 if TYPE_CHECKING:
     from regc.compiler.records import SiteRecord
@@ -51,7 +51,7 @@ summary { cursor: pointer; }
 def page(report: Report) -> str:
     """The page as HTML text."""
     title = f"regc: {report.model}"
-    parts = [_head(report), _cards(report), _weights(report), _refusals(report), _passes(report)]
+    parts = [_head(report), _cards(report), _weights(report), _refusals(report), _passes(report), _calibration(report)]
     if report.verification is not None:
         parts.append(_verification(report.verification))
     body = "\n".join(part for part in parts if part)
@@ -161,6 +161,16 @@ def _passes(report: Report) -> str:
         detail = f"<details>{head}<ul>{reasons}</ul></details>" if reasons else ""
         rows.append((f"<code>{escape(summary.name)}</code>", summary.words, detail))
     return f"<h2>Passes</h2>\n{_table(('pass', 'changed', 'refusals'), rows)}" if rows else ""
+
+
+def _calibration(report: Report) -> str:
+    if not report.calibration:
+        return ""
+    items = [
+        f"<li>{text.count(len(group), 'weight')} without it: {escape(reason)}</li>"
+        for reason, group in unseen(report.records)
+    ]
+    return f"<h2>Calibration</h2>\n<p>{escape(report.calibration)}</p><ul>{''.join(items)}</ul>"
 
 
 def _verification(check: Verification) -> str:

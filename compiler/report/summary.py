@@ -33,6 +33,12 @@ def refused(records: Sequence[SiteRecord]) -> list[tuple[str, list[SiteRecord]]]
     return sorted(groups.items(), key=lambda group: -sum(record.nbytes_before for record in group[1]))
 
 
+def unseen(records: Sequence[SiteRecord]) -> list[tuple[str, list[SiteRecord]]]:
+    """The changed weights that were fitted blindly though a pass would have used statistics, by reason."""
+    blind = (record for record in records if record.changed and record.unseen)
+    return list(grouped(blind, lambda record: record.unseen).items())
+
+
 def alike(records: Sequence[SiteRecord]) -> list[list[SiteRecord]]:
     """The changed weights in groups of equal shape, type, new term and emission."""
     changed = (record for record in records if record.changed)

@@ -11,7 +11,7 @@ from rich.text import Text
 from regc.compiler.report import text
 from regc.compiler.report.checks import add_checks, show_outputs
 from regc.compiler.report.layout import Facts, columns, hanging
-from regc.compiler.report.summary import by_pass, emissions, in_rows, refused
+from regc.compiler.report.summary import by_pass, emissions, in_rows, refused, unseen
 
 if TYPE_CHECKING:
     from regc.compiler.records import SiteRecord
@@ -108,11 +108,20 @@ def _add_passes(report: Report, facts: Facts) -> None:
         facts.add(summary.name, words)
 
 
+def _add_calibration(report: Report, facts: Facts) -> None:
+    if report.calibration:
+        facts.add("calibration", report.calibration)
+    for reason, group in unseen(report.records):
+        names = text.listed([_known_as(record) for record in group])
+        facts.add("without it", f"{text.count(len(group), 'weight')}: {reason} ({names})", "yellow")
+
+
 def _add_totals(report: Report, facts: Facts) -> None:
     before, after = report.weights
     facts.add("model", f"{report.model} -> {report.output}" if report.output else report.model)
     facts.add("passes", report.pipeline)
     _add_passes(report, facts)
+    _add_calibration(report, facts)
     if report.note:
         facts.add("note", report.note)
     words = f"{len(report.changed)} of {len(report.records)} changed, {text.size(before)}"

@@ -1,7 +1,7 @@
 """The original against the compressed model in ONNX Runtime, on the same inputs, with and without our operators."""
 
+from regc.compiler.feeds.inputs import load_feeds
 from regc.compiler.verify.difference import OutputError
-from regc.compiler.verify.feeds import load_feeds
 from regc.compiler.verify.guess import random_feeds
 from regc.compiler.verify.outcome import Verification
 from regc.compiler.verify.verification import RANDOM_FEEDS, compare, verify_compiled

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.errors import RegcError
-from regc.compiler.verify.feeds import Feed, Input, inputs_of
+from regc.compiler.feeds.inputs import Feed, Input, inputs_of
 from regc.compiler.verify.running import first_line, run
 
 MAX_ATTEMPTS = 80

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from regc.compiler.errors import UsageError
-from regc.compiler.verify.feeds import Feed
+from regc.compiler.feeds.inputs import Feed
 
 OK = "ok"
 NOT_CHECKED = "not checked"

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from regc.compiler.errors import ModelError, RegcError, UsageError
+from regc.compiler.feeds.inputs import Feed, Input, inputs_of, load_feeds
+from regc.compiler.feeds.sources import Feeds, open_feeds
 from regc.compiler.model import load
 from regc.compiler.report.text import count as counted
 from regc.compiler.verify.difference import OutputError, differences, largest_difference
-from regc.compiler.verify.feeds import Feed, Input, check_feeds, feed_files, inputs_of, load_feeds
 from regc.compiler.verify.guess import index_bounds, random_feeds
 from regc.compiler.verify.memory import available_memory
 from regc.compiler.verify.outcome import Verification
@@ -63,7 +64,7 @@ def compare(
 def verify_compiled(
     original: str | Path,
     compressed: str | Path,
-    feeds: str | Path | Sequence[Feed] | None = None,
+    feeds: str | Path | Sequence[Feed] | Feeds | None = None,
     *,
     count: int = RANDOM_FEEDS,
     seed: int = 0,
@@ -73,7 +74,8 @@ def verify_compiled(
 ) -> Verification:
     """Check a compressed model against its original.
 
-    ``feeds`` is a folder of ``.npz`` files, a sequence of feeds, or None for ``count`` random ones. One
+    ``feeds`` is what :func:`regc.compiler.feeds.sources.open_feeds` takes or gives, or None for ``count`` random
+    ones. One
     session is open at a time. A model whose weights take more than half of the available memory is not run,
     and the result says so. ``callback`` gets (step, steps, what).
 
@@ -119,14 +121,14 @@ class _Guessed:
 
 
 @dataclass(frozen=True)
-class _Folder:
-    """The feeds of a folder, read anew each time they are asked for, so that one at a time is in memory."""
+class _Given:
+    """Feeds that are read anew each time they are asked for, so that one at a time is in memory."""
 
-    folder: Path
+    feeds: Feeds
     inputs: list[Input]
 
     def __iter__(self) -> Iterator[Feed]:
-        return load_feeds(self.folder, self.inputs)
+        return self.feeds.of(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ class _Reference:
     problems: tuple[str, ...] = ()
 
 
-def _original(runner: Runner, path: Path, library: bool, feeds: str | Path | Sequence[Feed] | _Guessed) -> _Reference:
+def _original(
+    runner: Runner, path: Path, library: bool, feeds: str | Path | Sequence[Feed] | Feeds | _Guessed
+) -> _Reference:
     runner.tell(0, path.name)
     try:
         session = runner.open(path, library)
@@ -159,15 +163,13 @@ def _original(runner: Runner, path: Path, library: bool, feeds: str | Path | Seq
     return _Reference(result, given, inputs)
 
 
-def _given(session: Any, feeds: str | Path | Sequence[Feed] | _Guessed) -> tuple[Iterable[Feed], str]:
+def _given(session: Any, feeds: str | Path | Sequence[Feed] | Feeds | _Guessed) -> tuple[Iterable[Feed], str]:
     if isinstance(feeds, _Guessed):
         made = random_feeds(session, feeds.count, feeds.seed, feeds.bounds)
         return made, f"{counted(feeds.count, 'random feed')}, seed {feeds.seed}"
-    if isinstance(feeds, str | Path):
-        inputs = inputs_of(session)
-        check_feeds(feeds, inputs)
-        return _Folder(Path(feeds), inputs), f"{counted(len(feed_files(Path(feeds))), 'feed')} from {feeds}"
-    return feeds, f"{counted(len(feeds), 'feed')} given"
+    inputs, opened = inputs_of(session), open_feeds(feeds)
+    opened.check(inputs)
+    return _Given(opened, inputs), opened.words
 
 
 def _unverified(runner: Runner, path: Path, library: str, reason: str, memory: int) -> Verification:

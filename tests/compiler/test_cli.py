@@ -144,7 +144,7 @@ def test_selectors_reach_the_passes(path: Path) -> None:
         (("--passes", "ternary{group=3}"), 2, "multiple of 16"),
         (("--passes", "rf8", "--include", "frist"), 2, 'selector "frist" matches no weight'),
         (("--passes", "rf8", "--report", "r.txt"), 2, "a report is .json or .html"),
-        (("--passes", "rf8", "--calibration", "no/such"), 2, "is not a folder"),
+        (("--passes", "rf8", "--calibration", "no/such"), 2, "no such file or folder"),
         (("--passes", "rf8", "--no-verify", "--min-sqnr", "3"), 2, "leave out --no-verify"),
     ],
 )
@@ -402,3 +402,45 @@ def test_help_is_quick_to_import_and_complete() -> None:
 @pytest.mark.parametrize("command", ["compile", "inspect", "passes", "verify", "doctor"])
 def test_every_option_has_help(command: str) -> None:
     assert [p.name for p in main.commands[command].params if p.param_type_name == "option" and not p.help] == []
+
+
+# --- calibration ------------------------------------------------------------------------------------
+
+
+def test_statistics_are_written_and_used(path: Path) -> None:
+    np.save(path.parent / "x.npy", normal(50, 256))
+    outcome = regc("calibrate", path, path.parent / "x.npy", "--samples", 40, "--calibration-memory", "1.5MiB")
+    assert outcome.exit_code == 0, outcome.output
+    printed = " ".join(outcome.stdout.split())
+    assert "m.stats.npz" in printed
+    assert "2 with statistics" in printed
+    assert "in 2 runs" in printed
+    outcome = compiled(path, "--passes", "rf8", "--calibration", path.with_name("m.stats.npz"))
+    assert outcome.exit_code == 0, outcome.output
+    assert "output error" in outcome.stdout
+    assert "statistics from" in outcome.stdout
+    assert "measured on 4 random feeds" in outcome.stdout
+
+
+def test_samples_that_were_not_drawn_verify(path: Path) -> None:
+    np.save(path.parent / "x.npy", normal(50, 256))
+    outcome = compiled(path, "--passes", "rf8", "--calibration", path.parent / "x.npy", "--samples", 20)
+    assert outcome.exit_code == 0, outcome.output
+    printed = " ".join(outcome.stdout.split())
+    assert "measured on 20 of 50 samples from" in printed
+    assert "held out" in printed
+    assert "not needed" in printed  # rf8 as it is asks for nothing
+
+
+def test_calibration_inputs_are_not_written_over(path: Path) -> None:
+    np.save(path.parent / "x.npy", normal(50, 256))
+    outcome = regc(
+        "compile", path, "-o", path.parent / "x.npy", "--passes", "rf8", "--calibration", path.parent / "x.npy"
+    )
+    assert "is a calibration file" in one_line_error(outcome, 2)
+
+
+@pytest.mark.parametrize(("size", "code"), [("2 gallons", 2), ("64MB", 0), ("1e", 2), ("100000", 0)])
+def test_sizes_have_units(path: Path, size: str, code: int) -> None:
+    np.save(path.parent / "x.npy", normal(5, 256))
+    assert regc("calibrate", path, path.parent / "x.npy", "--calibration-memory", size).exit_code == code

@@ -8,6 +8,7 @@ import pytest
 
 from regc.compiler import (
     Dense,
+    Need,
     Pass,
     PassManager,
     Preview,
@@ -207,6 +208,9 @@ class Recorder(KeepHalf):
     name: ClassVar[str] = "recorder"
     seen: ClassVar[list[Statistics | None]] = []
 
+    def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:
+        return frozenset({"gram"})
+
     def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Term:
         self.seen.append(inputs)
         return super().fit(weight, site, inputs)
@@ -226,3 +230,40 @@ def test_passes_get_what_flows_into_the_leaf() -> None:
     assert all(decision.output_error is not None for decision in applied)
     assert records[0].output_error == pytest.approx(np.sqrt(15 / 16), abs=0.02)
     assert records[1].output_error is None
+
+
+def test_what_passes_need_is_gathered_and_told() -> None:
+    Recorder.seen.clear()
+    x = normal(300, 256)
+    result = compile_model(
+        two_layers(), [Recorder(include=("second",)), RF8(include=("first",))], calibration=[{"x": x}]
+    )
+    (inputs,) = Recorder.seen
+    assert inputs is not None
+    hidden = np.maximum(x @ normal(256, 512), 0)
+    np.testing.assert_allclose(inputs.mean, hidden.mean(axis=0), rtol=1e-3, atol=1e-5)
+    first, second = result.records
+    assert first.output_error is None
+    assert second.output_error is not None
+    assert first.unseen == second.unseen == ""
+    assert result.calibration is not None
+    assert result.calibration.startswith("1 feed given: 1 tensor, up to 300 rows each")
+    assert "calibration" in str(result.report)
+
+
+def test_weights_that_calibration_does_not_reach_are_told() -> None:
+    proto = model("g (float[2,b,256] x) => (float[2,b,256] y) { y = MatMul(x, several) }", several=normal(2, 256, 256))
+    result = compile_model(proto, [Blind()], calibration=[{"x": normal(2, 3, 256)}])
+    assert "several matrices" in result.records[0].unseen
+    assert "1 weight: node" in " ".join(str(result.report).split())
+    assert "several matrices" in result.report.to_html()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blind(Recorder):
+    """The same, for weights that cannot be split."""
+
+    name: ClassVar[str] = "blind"
+
+    def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:
+        return Preview("cut", None)

@@ -8,11 +8,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from regc.compiler.errors import ModelError, RegcError, UsageError
+from regc.compiler.feeds import archives
+from regc.compiler.feeds.inputs import Input, check_feeds, inputs_of_model, load_feeds
 from regc.compiler.model import load
-from regc.compiler.verify import OutputError, Verification, archives, compare, verify_compiled
+from regc.compiler.verify import OutputError, Verification, compare, verify_compiled
 from regc.compiler.verify import verification as verify
 from regc.compiler.verify.difference import Tally
-from regc.compiler.verify.feeds import Input, check_feeds, inputs_of_model, load_feeds
 from regc.compiler.verify.guess import index_bounds, random_feeds
 from regc.compiler.verify.running import Runner, library_status
 from support import model, normal

@@ -1,4 +1,4 @@
-"""``.npz`` files: the types and shapes of the arrays in one, without reading their values, and the arrays."""
+"""``.npz`` and ``.npy`` files: the types and shapes of the arrays in one, without their values, and the arrays."""
 
 from __future__ import annotations
 
@@ -56,6 +56,28 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             with archive.open(member) as stream:
                 found[member.removesuffix(SUFFIX)] = np.asarray(npy.read_array(stream, allow_pickle=False))
         return found
+
+
+def read_header(path: Path) -> Header:
+    """The type and shape of the array in an ``.npy`` file. Raises UsageError when it cannot be read."""
+    with _single(path) as stream:
+        return _header(stream, path.name)
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """The array in an ``.npy`` file. Raises UsageError when it cannot be read."""
+    with _single(path) as stream:
+        return np.asarray(npy.read_array(stream, allow_pickle=False))
+
+
+@contextmanager
+def _single(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except (OSError, ValueError, EOFError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UsageError(f"{path} cannot be read as .npy ({reason}); write it with numpy.save(path, array)") from error
 
 
 def _header(stream: IO[bytes], member: str) -> Header:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.errors import UsageError
-from regc.compiler.verify.archives import Header, read_arrays, read_headers
+from regc.compiler.feeds.archives import Header, read_arrays, read_headers
 
 if TYPE_CHECKING:
     from regc.compiler.model import Model
@@ -109,28 +109,38 @@ def load_feeds(folder: str | Path, inputs: Sequence[Input]) -> Iterator[Feed]:
     Raises:
         UsageError: as :func:`check_feeds`, for a file when its turn comes.
     """
-    return (_load(path, inputs) for path in feed_files(Path(folder)))
+    return (load_feed(path, inputs) for path in feed_files(Path(folder)))
 
 
-def _load(path: Path, inputs: Sequence[Input]) -> Feed:
+def load_feed(path: Path, inputs: Sequence[Input]) -> Feed:
+    """The feed in an ``.npz`` file. Raises UsageError when it does not fit the inputs."""
     _check(path, inputs)
     arrays = read_arrays(path)
-    return {value.name: _as_fed(arrays[value.name]) for value in inputs}
+    return {value.name: as_fed(arrays[value.name]) for value in inputs}
 
 
 def _check(path: Path, inputs: Sequence[Input]) -> None:
-    headers = read_headers(path)
+    check_arrays(str(path), read_headers(path), inputs)
+
+
+def check_arrays(place: str, headers: Mapping[str, Header], inputs: Sequence[Input]) -> None:
+    """Require that arrays have the names, types and shapes of ``inputs``; ``place`` is where they are, in words.
+
+    Raises:
+        UsageError: they have not; the message says what the model takes.
+    """
     wanted = "the model takes " + "; ".join(map(str, inputs))
     missing = [value.name for value in inputs if value.name not in headers]
     if missing:
-        raise UsageError(f"{path}: no array named {', '.join(missing)}; {wanted}")
+        raise UsageError(f"{place}: no array named {', '.join(missing)}; {wanted}")
     unknown = sorted(headers.keys() - {value.name for value in inputs})
     if unknown:
-        raise UsageError(f"{path}: {', '.join(unknown)} is not an input; {wanted}")
+        raise UsageError(f"{place}: {', '.join(unknown)} is not an input; {wanted}")
     for value in inputs:
         if not value.accepts(headers[value.name]):
-            raise UsageError(f"{path}: {value.name} is {headers[value.name]}; {wanted}")
+            raise UsageError(f"{place}: {value.name} is {headers[value.name]}; {wanted}")
 
 
-def _as_fed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def as_fed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array as ONNX Runtime takes it: text as Python objects."""
     return array.astype(np.object_) if array.dtype.kind == "U" else array

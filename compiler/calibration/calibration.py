@@ -1,0 +1,74 @@
+"""What a user gives to calibrate with: inputs, or statistics of an earlier run, and how to use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from regc.compiler.calibration.gather import MEMORY, Effort, Gathering, Options
+from regc.compiler.calibration.store import Stored, is_statistics
+from regc.compiler.feeds.inputs import inputs_of_model
+from regc.compiler.feeds.sources import Feeds, Given, open_feeds
+from regc.compiler.inflows import Inflows, Nothing, Wanted
+from regc.compiler.model import Model
+from regc.compiler.records import Progress
+
+
+@dataclass
+class Calibration:
+    """Calibration inputs, and how they are used.
+
+    ``data`` is a folder of ``.npz`` files, one ``.npz``, ``.npy`` or ``.jsonl`` file, ``package.module:callable``, a
+    callable, any iterable of feeds, or a file of statistics that ``regc calibrate`` wrote. At most ``samples`` of them
+    are used, drawn by ``seed``. For the others see :class:`regc.compiler.calibration.gather.Options`.
+
+    Raises:
+        UsageError: data that cannot be meant.
+    """
+
+    data: Given | Feeds
+    samples: int | None = None
+    seed: int = 0
+    mask: str | None = None
+    memory: int = MEMORY
+    sequential: bool | None = None
+    threads: int | None = None
+    effort: Effort = field(default_factory=Effort, init=False)
+
+    def __post_init__(self) -> None:
+        self.statistics: Stored | None = None
+        self.feeds: Feeds | None = None
+        if isinstance(self.data, str | Path) and is_statistics(Path(self.data)):
+            self.statistics = Stored(Path(self.data))
+        else:
+            self.feeds = open_feeds(self.data, self.samples, self.seed)
+
+    def check(self, model: Model) -> None:
+        """Refuse what is bound to fail. Raises UsageError when data and model do not belong together."""
+        if self.statistics is not None:
+            self.statistics.check(model)
+        elif self.feeds is not None and not model.opaque:
+            inputs = inputs_of_model(model)
+            if len(inputs) == len(model.graph.inputs):
+                self.feeds.check(inputs)
+
+    def inflows(self, model: Model, wanted: Wanted, callback: Callable[[Progress], None]) -> Inflows:
+        """The statistics of a model, which must be as it came."""
+        if self.statistics is not None:
+            return self.statistics
+        if self.feeds is None or not wanted:
+            return Nothing()
+        options = Options(self.mask, self.memory, bool(self.sequential), self.seed, self.threads)
+        return Gathering(model, wanted, self.feeds, options, callback, self.effort)
+
+    def held_out(self) -> Feeds | None:
+        """What to verify with: samples that were not drawn, as many as were, or all there are; None without feeds."""
+        return None if self.feeds is None else self.feeds.held_out() or self.feeds
+
+    @property
+    def words(self) -> str:
+        """What was used and what it took."""
+        if self.feeds is None:
+            return f"statistics from {self.data}"
+        return f"{self.feeds.words}: {self.effort.words}" if self.effort.runs else f"{self.feeds.words}: not needed"

@@ -1,0 +1,258 @@
+"""Statistics of what flows into the weights of a model, gathered by running it on calibration inputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from regc.compiler.calibration.probe import Probe
+from regc.compiler.calibration.rows import Mask
+from regc.compiler.calibration.stages import upstream
+from regc.compiler.calibration.tally import SAMPLE, Tally
+from regc.compiler.calibration.taps import Tap, inflow
+from regc.compiler.errors import RegcError, UsageError
+from regc.compiler.feeds.inputs import Feed, inputs_of
+from regc.compiler.feeds.sources import Feeds
+from regc.compiler.model import Model
+from regc.compiler.model.storage import Array
+from regc.compiler.records import Progress
+from regc.compiler.report import text
+from regc.compiler.sites import Site
+from regc.compiler.statistics import Need, Statistics
+from regc.compiler.terms import Term
+from regc.compiler.verify.running import OK, Runner, first_line, library_status, run
+
+MEMORY = 2 << 30
+"""Bytes that statistics may take at a time, by default."""
+Taps = frozenset[Tap]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How statistics are gathered.
+
+    ``mask`` names an input of integers or booleans, ``[batch, sequence]``: where it is 0, rows do not count. ``memory``
+    is how many bytes the statistics may take at a time; where they would take more, the inputs are run several times.
+    ``sequential`` lets a weight see what comes out of the already compressed part of the model; ``seed`` chooses the
+    rows that are kept for quantiles.
+    """
+
+    mask: str | None = None
+    memory: int = MEMORY
+    sequential: bool = False
+    seed: int = 0
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class _Inlet:
+    """What flows into a weight: ``upstream`` has the weights that it depends on as bits, ``bit`` is its own."""
+
+    site: Site
+    taps: Taps
+    needs: frozenset[Need]
+    reason: str
+    upstream: int
+    bit: int
+
+    @property
+    def inputs(self) -> int:
+        return self.site.info.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the statistics take."""
+        gram = self.inputs * self.inputs * 4 if "gram" in self.needs else 0
+        return gram + (self.inputs * SAMPLE * 4 if "quantiles" in self.needs else 0)
+
+
+@dataclass
+class Effort:
+    """What gathering took: runs over the inputs, feeds in each, rows counted, seconds, most bytes at a time."""
+
+    runs: int = 0
+    feeds: int = 0
+    rows: int = 0
+    tensors: int = 0
+    seconds: float = 0.0
+    nbytes: int = 0
+
+    @property
+    def words(self) -> str:
+        """Such as ``24 tensors, up to 7,432 rows each; 3.2 s in 1 run, 60 MB of statistics``."""
+        return (
+            f"{text.count(self.tensors, 'tensor')}, up to {self.rows:,} rows each; {self.seconds:.1f} s in "
+            f"{text.count(self.runs, 'run')}, {text.size(self.nbytes)} of statistics at a time"
+        )
+
+
+@dataclass
+class Gathering:
+    """The statistics of one model, gathered group by group as they are asked for, in the order of its weights.
+
+    ``wanted`` has what is needed of each weight. The model must be as it came when this is made.
+
+    Raises:
+        UsageError: calibration inputs or a mask that do not fit the model.
+        RegcError: the model cannot be run on them.
+    """
+
+    model: Model
+    wanted: Sequence[tuple[Site, frozenset[Need]]]
+    feeds: Feeds
+    options: Options
+    callback: Callable[[Progress], None] = lambda progress: None
+    effort: Effort = field(default_factory=Effort)
+
+    def __post_init__(self) -> None:
+        sites = [site for site, _ in self.wanted]
+        self._probe = Probe(self.model, sites)
+        depends = upstream(self.model.graph, sites)
+        self._inlets = [self._inlet(i, site, needs, depends) for i, (site, needs) in enumerate(self.wanted)]
+        self._index = {id(inlet.site): index for index, inlet in enumerate(self._inlets)}
+        self._found: dict[Taps, Statistics | str] = {}
+
+    def of(self, site: Site) -> Statistics | str:
+        """What flows into a weight, or why that is not known; no words where nothing was wanted of it."""
+        index = self._index.get(id(site))
+        if index is None:
+            return ""
+        inlet = self._inlets[index]
+        if inlet.taps and inlet.taps not in self._found:
+            self._found = {}  # let go of the old group before the new one takes its place in memory
+            self._found = self._gathered(self._group(index))
+        return self._found[inlet.taps] if inlet.taps else inlet.reason
+
+    def put(self, site: Site, term: Term) -> None:
+        """Tell what became of a weight."""
+        if self.options.sequential:
+            self._probe.replace(site, term.dense())
+
+    def _inlet(self, index: int, site: Site, needs: frozenset[Need], depends: Mapping[int, int]) -> _Inlet:
+        found = inflow(site)
+        taps = frozenset(tap for tap in found.taps if self._probe.sees(tap))
+        reasons = list(found.reasons)
+        if len(taps) < len(found.taps):
+            reasons.append("it is inside a function that the model calls")
+        bits = 0
+        for tap in taps:
+            bits |= depends.get(id(tap.tensor), 0)
+        inlet = _Inlet(site, taps, needs, "; ".join(reasons) or "nothing multiplies it", bits, 1 << index)
+        if "gram" in needs and inlet.nbytes > self.options.memory:
+            return replace(inlet, needs=needs - {"gram"})
+        return inlet
+
+    def _group(self, start: int) -> dict[Taps, _Inlet]:
+        """As many weights, from this one on, as fit into memory and can be seen at the same time."""
+        group: dict[Taps, _Inlet] = {}
+        nbytes = bits = 0
+        for inlet in self._inlets[start:]:
+            if self.options.sequential and inlet.upstream & bits:
+                break
+            bits |= inlet.bit
+            if not inlet.taps:
+                continue
+            same = group.get(inlet.taps)
+            joined = replace(inlet, needs=inlet.needs | same.needs) if same is not None else inlet
+            nbytes += joined.nbytes - (same.nbytes if same is not None else 0)
+            if nbytes > self.options.memory and group:
+                break
+            group[inlet.taps] = joined
+        self.effort.nbytes = max(self.effort.nbytes, sum(inlet.nbytes for inlet in group.values()))
+        return group
+
+    def _gathered(self, group: Mapping[Taps, _Inlet]) -> dict[Taps, Statistics | str]:
+        begin = time.perf_counter()
+        tallies = {taps: Tally(inlet.inputs, inlet.needs, self.options.seed) for taps, inlet in group.items()}
+        lost = self._run(tallies)
+        self.effort.runs += 1
+        self.effort.tensors += len(tallies)
+        self.effort.rows = max(self.effort.rows, *(tally.count for tally in tallies.values()))
+        self.effort.seconds += time.perf_counter() - begin
+        return {taps: lost.get(taps) or _result(tally) for taps, tally in tallies.items()}
+
+    def _run(self, tallies: Mapping[Taps, Tally]) -> dict[Taps, str]:
+        """Count all feeds in; the answer says which tensors could not be given out, and why."""
+        taps = list(dict.fromkeys(tap for several in tallies for tap in several))
+        try:
+            self._feed(taps, tallies)
+        except _NotLoadedError as error:
+            outside = [tap for tap in taps if not self._probe.inside(tap)]
+            if len(outside) == len(taps):
+                raise RegcError(
+                    f"{self.model.path or 'the model'}: ONNX Runtime cannot load it to gather statistics ({error})"
+                ) from error
+            lost = {several for several in tallies if any(self._probe.inside(tap) for tap in several)}
+            if outside:
+                self._feed(outside, {several: tally for several, tally in tallies.items() if several not in lost})
+            return dict.fromkeys(lost, f"ONNX Runtime does not give it out of its body ({error})")
+        return {}
+
+    def _feed(self, taps: Sequence[Tap], tallies: Mapping[Taps, Tally]) -> None:
+        runner = Runner(threads=self.options.threads)
+        with self._probe.written(taps) as path:
+            try:
+                session = runner.open(path, library_status() == OK)
+            except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+                raise _NotLoadedError(first_line(error)) from error
+            fitted, count = False, 0
+            inputs = inputs_of(session)
+            total = self.feeds.count(inputs) or 0
+            for count, feed in enumerate(self.feeds.of(inputs), 1):
+                self.callback(Progress("calibrate", count - 1, total, text.count(len(taps), "tensor")))
+                mask = _mask(feed, self.options.mask)
+                try:
+                    arrays = run(session, feed)
+                except Exception as error:
+                    raise RegcError(
+                        f"the model cannot be run on feed {count - 1} of {self.feeds.words} ({first_line(error)})"
+                    ) from error
+                given = dict(zip(taps, arrays, strict=True))
+                fitted |= self._count(given, mask, tallies)
+        self.effort.feeds = count
+        if not count:
+            raise UsageError(f"{self.feeds.words}: holds no feed; give at least one")
+        if self.options.mask is not None and not fitted:
+            raise UsageError(f"--mask {self.options.mask}: no tensor that flows into a weight begins with its axes")
+
+    def _count(self, given: Mapping[Tap, Array], mask: Mask | None, tallies: Mapping[Taps, Tally]) -> bool:
+        fitted = False
+        for several, tally in tallies.items():
+            for tap in several & given.keys():
+                for tensor in _runs(given[tap], self._probe.repeats(tap)):
+                    fitted |= mask is not None and tap.rows.fits(tensor, mask)
+                    for rows in tap.rows.of(tensor, mask):
+                        tally.add(rows)
+        return fitted
+
+
+class _NotLoadedError(Exception):
+    """ONNX Runtime does not load the model that gives tensors out."""
+
+
+def _runs(array: Array, repeats: int) -> Sequence[Array]:
+    """The tensors of each run of the loops that a tensor is in; none where it was not computed at all."""
+    if not array.size:
+        return []
+    return list(array.reshape(-1, *array.shape[repeats:])) if repeats else [array]
+
+
+def _mask(feed: Feed, name: str | None) -> Mask | None:
+    if name is None:
+        return None
+    if name not in feed:
+        raise UsageError(f"--mask {name}: is no input of the model; it takes {', '.join(feed)}")
+    if feed[name].dtype.kind not in "biu":
+        raise UsageError(f"--mask {name}: is {feed[name].dtype}; a mask is integers or booleans, 0 for padding")
+    mask: Mask = feed[name] != 0
+    return mask
+
+
+def _result(tally: Tally) -> Statistics | str:
+    if not tally.count:
+        return "the calibration inputs never reach it"
+    found = tally.result()
+    return found if np.isfinite(found.second_moment).all() else "calibration rows hold NaN or infinite values"

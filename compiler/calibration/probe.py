@@ -1,0 +1,177 @@
+"""The model as it came, cut down to what some tensors need, and made to give them out.
+
+Weights that are compressed already can be put in place of the originals: decoded, for the standard operators.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from google.protobuf.message import Message
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from regc.compiler.calibration.taps import Tap
+from regc.compiler.model import Model
+from regc.compiler.model.protos import subgraphs, tensors
+from regc.compiler.model.scratch import scratch_folder
+from regc.compiler.model.storage import Array, StoredValues, stored
+from regc.compiler.model.writer import EXTERNAL_FROM, Draft, place_external, write_data
+from regc.compiler.sites import Site
+from regc.compiler.terms import Float32
+
+PREFIX = "regc.tap."
+"""How the names of what a probe gives out begin."""
+REPEATS = frozenset({"Loop", "Scan"})
+"""Operators that run their body several times: what is given out of it has one more axis in front, for the runs."""
+Path_ = tuple[tuple[str, str], ...]
+"""The way from the main graph into a body: an output of each node on it, and the attribute that holds the body."""
+
+
+class Probe:
+    """Makes models that give out tensors of ``model``, which must not have been changed yet. ``sites`` are its
+    weights.
+    """
+
+    def __init__(self, model: Model, sites: Sequence[Site]) -> None:
+        draft = model.export(lambda values: values.nbytes >= EXTERNAL_FROM)
+        self._model = model
+        self._values: list[StoredValues] = []
+        positions: dict[int, int] = {}
+        for tensor, values in draft.payloads():
+            positions[id(values)] = len(self._values)
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value=str(len(self._values)))
+            self._values.append(values)
+        self._bare = draft.proto.SerializeToString()
+        self._places = {
+            id(holder): positions.get(id(stored(holder.constant._values))) for site in sites for holder in site.holders
+        }
+        self._paths = dict(_bodies(model.graph, ()))
+
+    def sees(self, tap: Tap) -> bool:
+        """Whether the tensor can be given out: it is not inside a function, or a body of an unknown operator."""
+        return id(tap.graph) in self._paths
+
+    def inside(self, tap: Tap) -> bool:
+        """Whether the tensor is in the body of an If, a Loop or a Scan."""
+        return bool(self._paths[id(tap.graph)])
+
+    def repeats(self, tap: Tap) -> int:
+        """How many loops the tensor is inside of."""
+        return sum(kind in REPEATS for kind in self._kinds(tap))
+
+    def replace(self, site: Site, matrix: Float32) -> None:
+        """From now on, let the weight have this matrix ``[N, K]``."""
+        for holder in site.holders:
+            place = self._places[id(holder)]
+            if place is not None:
+                moved: Array = matrix
+                for move in holder.layout.inverse():
+                    moved = move.apply(moved)
+                self._values[place] = self._model.spill(moved.astype(self._values[place].dtype))
+
+    @contextmanager
+    def written(self, taps: Sequence[Tap]) -> Iterator[Path]:
+        """A model file whose outputs are the tensors of the taps, float32, in this order."""
+        proto = ModelProto.FromString(self._bare)
+        graph = proto.graph
+        names = [_expose(graph, self._paths[id(tap.graph)], tap.name, f"{PREFIX}{i}") for i, tap in enumerate(taps)]
+        del graph.output[:]
+        graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+        _prune(graph)
+        left_out = [(t, self._values[int(t.external_data[0].value)]) for t, _ in tensors(proto) if t.external_data]
+        for tensor, _ in left_out:
+            del tensor.external_data[:]
+        draft = Draft(proto, {}, left_out)
+        with tempfile.TemporaryDirectory(prefix="regc-", dir=scratch_folder()) as folder:
+            path = Path(folder) / "probe.onnx"
+            layout = place_external(draft, "probe.data")
+            with (path.parent / "probe.data").open("wb") as file:
+                write_data(file, layout)
+            path.write_bytes(proto.SerializeToString())
+            yield path
+
+    def _kinds(self, tap: Tap) -> Iterator[str]:
+        graph = self._model.graph
+        for output, attribute in self._paths[id(tap.graph)]:
+            node = next(node for node in graph.nodes if any(t.name == output for t in node.outputs))
+            yield node.op
+            graph = node.attrs[attribute]
+
+
+def _bodies(graph: gs.Graph, path: Path_) -> Iterator[tuple[int, Path_]]:
+    yield id(graph), path
+    for node in graph.nodes:
+        if node.op in REPEATS | {"If"} and not node.domain:
+            output = next(tensor.name for tensor in node.outputs if tensor.name)
+            for attribute, value in node.attrs.items():
+                if isinstance(value, gs.Graph):
+                    yield from _bodies(value, (*path, (output, attribute)))
+
+
+def _expose(graph: GraphProto, path: Path_, name: str, fresh: str) -> str:
+    """Let a graph compute the tensor ``name`` of the body at ``path`` under a new name, float32."""
+    if not path:
+        graph.node.append(helper.make_node("Cast", [name], [fresh], to=TensorProto.FLOAT))
+        return fresh
+    (output, attribute), *rest = path
+    node = next(node for node in graph.node if output in node.output)
+    bodies = {a.name: body for a in node.attribute for body in subgraphs(a)}
+    inner = _expose(bodies[attribute], tuple(rest), name, f"{fresh}.{len(rest)}")
+    for key, body in bodies.items():
+        given = inner if key == attribute else _nothing(body, f"{inner}.{key}")
+        body.output.append(helper.make_tensor_value_info(given, TensorProto.FLOAT, None))
+    carried = len(bodies[attribute].output) - (node.op_type == "Loop")
+    node.output.extend(f"{fresh}.unused.{i}" for i in range(len(node.output), carried - 1))
+    node.output.append(fresh)
+    for attribute_ in node.attribute:
+        if attribute_.name in ("scan_output_axes", "scan_output_directions"):
+            attribute_.ints.append(0)
+    return fresh
+
+
+def _nothing(body: GraphProto, name: str) -> str:
+    """An empty tensor: what an If gives out of the branch that it does not take."""
+    empty = numpy_helper.from_array(np.empty(0, np.float32), name)
+    body.node.append(helper.make_node("Constant", [], [name], value=empty))
+    return name
+
+
+def _prune(graph: GraphProto) -> None:
+    """Take out nodes, and values of weights, that no output needs. Nodes are in an order in which they can run."""
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if not needed.isdisjoint(node.output):
+            kept.append(node)
+            needed.update(_reads(node))
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+    stored_names = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    _keep(graph.input, [info for info in graph.input if info.name in needed or info.name not in stored_names])
+    _keep(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    _keep(graph.sparse_initializer, [tensor for tensor in graph.sparse_initializer if tensor.values.name in needed])
+    _keep(graph.value_info, [info for info in graph.value_info if info.name in needed])
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _keep(field: Any, kept: Iterable[Message]) -> None:
+    """Let a repeated field have only some of its messages."""
+    copies = [type(message).FromString(message.SerializeToString()) for message in kept]
+    del field[:]
+    field.extend(copies)
+
+
+def _reads(node: NodeProto) -> Iterator[str]:
+    yield from node.input
+    for attribute in node.attribute:
+        for body in subgraphs(attribute):
+            yield from (output.name for output in body.output)
+            for inner in body.node:
+                yield from _reads(inner)

@@ -1,0 +1,82 @@
+"""Statistics of rows that come in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+import numpy.typing as npt
+
+from regc.compiler.statistics import Need, Statistics
+from regc.compiler.terms import Float32
+
+SAMPLE = 1024
+"""Rows kept for quantiles: the median of x is then the true one give or take 1.6 % of the rows."""
+
+
+class Tally:
+    """Collects :class:`~regc.compiler.statistics.Statistics` of rows ``[.., inputs]``, block by block.
+
+    The Gram matrix is summed in float32: over a thousand blocks that costs 2e-6 of ``sqrt(G_ii G_jj)``, nothing
+    beside the noise of a sample, and half of the time and memory of float64. The sample is made of the rows with the
+    smallest of random numbers that ``seed`` begins, so that each has an equal chance however many are to come.
+    """
+
+    def __init__(self, inputs: int, needs: AbstractSet[Need], seed: int = 0) -> None:
+        self.count = 0
+        self._sum = np.zeros(inputs)
+        self._squares = np.zeros(inputs)
+        self._peak = np.zeros(inputs)
+        self._gram = np.zeros((inputs, inputs), np.float32) if "gram" in needs else None
+        self._sample = np.empty((0, inputs), np.float32) if "quantiles" in needs else None
+        self._keys = np.empty(0)
+        self._rng = np.random.default_rng(seed)
+
+    def add(self, rows: Float32) -> None:
+        """Count rows ``[n, inputs]`` in."""
+        if not len(rows):
+            return
+        self.count += len(rows)
+        with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite show in the result
+            self._add(rows)
+        if self._sample is not None:
+            self._keep(rows, self._sample)
+
+    def _add(self, rows: Float32) -> None:
+        self._sum += rows.sum(axis=0, dtype=np.float64)
+        self._peak = np.maximum(self._peak, np.maximum(rows.max(axis=0), -rows.min(axis=0)))
+        if self._gram is not None:
+            self._gram += rows.T @ rows  # NumPy sees that it is symmetric and computes a half
+        else:
+            self._squares += np.einsum("nk,nk->k", rows, rows, dtype=np.float64)
+
+    def _keep(self, rows: Float32, sample: Float32) -> None:
+        keys = self._rng.random(len(rows))
+        limit = self._keys.max() if len(self._keys) == SAMPLE else np.inf
+        wanted = keys < limit
+        sample, keys = np.concatenate([sample, rows[wanted]]), np.concatenate([self._keys, keys[wanted]])
+        if len(keys) > SAMPLE:
+            kept = np.argpartition(keys, SAMPLE)[:SAMPLE]
+            sample, keys = sample[kept], keys[kept]
+        self._sample, self._keys = sample, keys
+
+    def result(self) -> Statistics:
+        """The statistics of all rows so far. Uses the tally up.
+
+        Raises:
+            ValueError: there were no rows.
+        """
+        if not self.count:
+            raise ValueError("no rows")
+        squares: npt.NDArray[np.float64] = self._squares
+        if self._gram is not None:
+            squares = np.diagonal(self._gram).astype(np.float64)
+            self._gram /= np.float32(self.count)
+        return Statistics(
+            count=self.count,
+            mean=self._sum / self.count,
+            peak=self._peak,
+            second_moment=squares / self.count,
+            gram=self._gram,
+            sample=self._sample,
+        )

@@ -1,0 +1,53 @@
+"""How the pass manager hears of what flows into the weights of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from regc.compiler.model import Model
+from regc.compiler.sites import Site
+from regc.compiler.statistics import Need, Statistics
+from regc.compiler.terms import Term
+
+Wanted = Sequence[tuple[Site, frozenset[Need]]]
+"""Weights in the order in which they are compressed, and what passes need of each."""
+
+
+class Inflows(Protocol):
+    """What flows into the weights of one model, asked for one after the other."""
+
+    def of(self, site: Site) -> Statistics | str:
+        """The statistics, or why there are none, in words; no words where none were wanted."""
+
+    def put(self, site: Site, term: Term) -> None:
+        """Hear what became of a weight; those after it may then see its outputs as they are now."""
+
+
+Calibrate = Callable[[Model, Wanted], Inflows]
+"""Called once, before the first weight is changed."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Statistics that are there already, by the names of weights."""
+
+    statistics: Mapping[str, Statistics]
+
+    def of(self, site: Site) -> Statistics | str:  # noqa: D102
+        return self.statistics.get(site.info.name) or ""
+
+    def put(self, site: Site, term: Term) -> None:
+        """They stay as they are."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No calibration: nothing is known, and nobody has asked for it."""
+
+    def of(self, site: Site) -> Statistics | str:  # noqa: D102
+        return ""
+
+    def put(self, site: Site, term: Term) -> None:
+        """Nothing to do."""
