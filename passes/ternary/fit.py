@@ -2,10 +2,10 @@
 
 Three ways to a scale, each over the whole weight, an output or a group of inputs:
 
-- ``lloyd``: the trits and the scale of least squared error. For a scale ``a`` the best trits keep what
-  exceeds ``a / 2``, and for kept weights the best scale is their mean magnitude. Alternating the two (Lloyd,
-  Max) ends at some fixed point. The best one keeps the m largest magnitudes for the m that maximizes
-  ``(sum of them)**2 / m``, and one sort finds it.
+- ``lloyd``: the trits and the scale of least squared error, weighted by the inputs' second moments if these are
+  known. For a scale ``a`` the best trits keep what exceeds ``a / 2``, and for kept weights the best scale is their
+  mean magnitude. Alternating the two (Lloyd, Max) ends at some fixed point. The best one keeps the m largest
+  magnitudes for the m that maximizes ``(sum of them)**2 / m``, and one sort finds it.
 - ``mean`` and ``median``: BitNet b1.58 Reloaded (``schneiderkamplab/bitlinear``). In float32,
   ``measure = max(mean|W|, 1e-5)``, or the same of the median (the lower of the middle two), and
   ``trit = clamp(round_half_even(W * (1 / measure)), -1, 1)``; the measure is also what a trit is multiplied
@@ -35,7 +35,7 @@ Method = Literal["lloyd", "mean", "median"]
 MIN_MEASURE = np.float32(1e-5)
 """The paper's lower bound of a mean or median."""
 
-_FLOAT32 = np.finfo(np.float32)
+FLOAT32 = np.finfo(np.float32)
 _CHUNK = 1 << 19
 
 
@@ -53,8 +53,13 @@ class _Rows(NamedTuple):
     scale: Float32
 
 
-def lloyd(magnitudes: Float32) -> Float32:
-    """The scale of least squared error along the last axis. Sorts its argument in place."""
+def lloyd(magnitudes: Float32, moments: Float32 | None = None) -> Float32:
+    """The scale of least squared error along the last axis. Sorts its argument in place.
+
+    ``moments`` float32 ``[..., n]`` weigh the squares of the errors.
+    """
+    if moments is not None:
+        return _weighted_lloyd(magnitudes, moments)
     magnitudes.sort(axis=-1)
     falling = magnitudes[..., ::-1]
     lead = falling.shape[:-1]
@@ -71,6 +76,16 @@ def lloyd(magnitudes: Float32) -> Float32:
         scale = np.where(gain > best, np.take_along_axis(means, at, axis=-1)[..., 0], scale)
         best = np.maximum(gain, best)
     found: Float32 = scale.astype(np.float32)
+    return found
+
+
+def _weighted_lloyd(magnitudes: Float32, moments: Float32) -> Float32:
+    falling = np.argsort(-magnitudes, axis=-1)
+    weights = np.take_along_axis(np.broadcast_to(moments, magnitudes.shape), falling, axis=-1).astype(np.float64)
+    sums = np.cumsum(weights * np.take_along_axis(magnitudes, falling, axis=-1), axis=-1)
+    means = sums / np.maximum(np.cumsum(weights, axis=-1), np.finfo(np.float64).tiny)
+    at = np.argmax(sums * means, axis=-1)[..., None]
+    found: Float32 = np.take_along_axis(means, at, axis=-1)[..., 0].astype(np.float32)
     return found
 
 
@@ -111,12 +126,15 @@ def fit_tensor(weight: Float32, method: Method, *, refit: bool = False) -> Fitte
     return Fitted(np.concatenate(codes), multipliers, np.full(weight.shape[0], scale, np.float32))
 
 
-def fit_rows(weight: Float32, method: Method, *, group: int | None = None, refit: bool = False) -> Fitted:
+def fit_rows(
+    weight: Float32, method: Method, *, group: int | None = None, refit: bool = False, moments: Float32 | None = None
+) -> Fitted:
     """A scale for each row of a weight float32 ``[N, K]``, or for each ``group`` inputs of a row.
 
     Group scales become multiples 0..64 of the row's scale, the largest 64; the trits are those nearest to the
     weight at these scales. For ``lloyd``, and with ``refit``, the row's scale is then that of least squares.
-    It stays a normal float32, so that a group whose scale is below ``2**-127`` becomes zero.
+    It stays a normal float32, so that a group whose scale is below ``2**-127`` becomes zero. ``moments`` float32
+    ``[K]``, all positive, are for ``lloyd``: how much an error at each input counts.
 
     Raises:
         ValueError: the weight has NaN or infinity.
@@ -126,25 +144,25 @@ def fit_rows(weight: Float32, method: Method, *, group: int | None = None, refit
     for rows in row_slices(_shape(weight), ternary.TILE, _CHUNK):
         chunk = weight[rows]
         if group is None or group >= weight.shape[1]:
-            found = _whole_rows(chunk, method, refit)
+            found = _whole_rows(chunk, method, refit, moments)
         else:
-            found = _grouped_rows(chunk, group, method, refit)
+            found = _grouped_rows(chunk, group, method, refit, moments)
         codes.append(ternary.pack_trits(found.trits))
         multipliers.append(ternary.pack_multipliers(found.multipliers))
         scales.append(found.scale)
     return Fitted(np.concatenate(codes), np.concatenate(multipliers), np.concatenate(scales))
 
 
-def _whole_rows(weight: Float32, method: Method, refit: bool) -> _Rows:
-    scale = _MEASURES[method](np.abs(weight))
+def _whole_rows(weight: Float32, method: Method, refit: bool, moments: Float32 | None) -> _Rows:
+    scale = lloyd(np.abs(weight), moments) if method == "lloyd" else _MEASURES[method](np.abs(weight))
     trits = _trits(weight, scale[:, None], method)
     if refit:
         scale = _least_squares(weight, trits, scale)
     return _Rows(trits, np.ones((len(weight), 1), np.uint8), scale)
 
 
-def _grouped_rows(weight: Float32, group: int, method: Method, refit: bool) -> _Rows:
-    scale, multipliers = snap(_group_measures(np.abs(weight), group, method))
+def _grouped_rows(weight: Float32, group: int, method: Method, refit: bool, moments: Float32 | None) -> _Rows:
+    scale, multipliers = snap(_group_measures(np.abs(weight), group, method, moments))
     # At multiplier 0 any trit means zero: keeping none makes the codes unique.
     half = scale[:, None] * (multipliers.astype(np.float32) / np.float32(2))
     half[multipliers == 0] = np.inf
@@ -152,28 +170,35 @@ def _grouped_rows(weight: Float32, group: int, method: Method, refit: bool) -> _
     trits = _nearest(weight, _widen(half, group, columns))
     if method == "lloyd" or refit:
         levels = trits * _widen(multipliers.view(np.int8), group, columns)
-        scale = _least_squares(weight, levels, scale)
+        scale = _least_squares(weight, levels, scale, moments)
     return _Rows(trits, multipliers, scale)
 
 
-def snap(measures: Float32) -> tuple[Float32, UInt8]:
-    """Row scales float32 ``[N]`` and multipliers uint8 ``[N, G]`` for group scales float32 ``[N, G]``.
+def snap(measures: Float32, least: Float32 | np.float32 = FLOAT32.tiny) -> tuple[Float32, UInt8]:
+    """Row scales float32 ``[N]``, at least ``least``, and multipliers uint8 for group scales, both ``[N, G]``.
 
     The largest group of a row gets the multiplier 64, so no group is off by more than a 128th of the largest.
     For Gaussian weights in groups of 64 this costs 2.5e-5 of their energy, the trits themselves 0.18.
     """
     steps = np.float32(ternary.MAX_MULTIPLIER)
-    scale = np.maximum(measures.max(axis=1) / steps, _FLOAT32.tiny)
+    scale = np.maximum(measures.max(axis=1) / steps, least)
     multipliers = np.minimum(np.rint(measures / scale[:, None]), steps)
     return scale, multipliers.astype(np.uint8)
 
 
-def _group_measures(magnitudes: Float32, group: int, method: Method) -> Float32:
-    whole = magnitudes.shape[1] // group * group
-    parts = [magnitudes[:, :whole].reshape(len(magnitudes), -1, group)]
-    if whole < magnitudes.shape[1]:
-        parts.append(magnitudes[:, None, whole:])
+def _group_measures(magnitudes: Float32, group: int, method: Method, moments: Float32 | None) -> Float32:
+    parts = _split(magnitudes, group)
+    if method == "lloyd" and moments is not None:
+        pairs = zip(parts, _split(moments[None], group), strict=True)
+        return np.concatenate([lloyd(part, weights) for part, weights in pairs], axis=1)
     return np.concatenate([_MEASURES[method](part) for part in parts], axis=1)
+
+
+def _split(values: Float32, group: int) -> list[Float32]:
+    """Rows ``[N, K]`` as their whole groups ``[N, G, group]`` and, if there is any, the rest ``[N, 1, rest]``."""
+    whole = values.shape[1] // group * group
+    parts = [values[:, :whole].reshape(len(values), -1, group)]
+    return parts if whole == values.shape[1] else [*parts, values[:, None, whole:]]
 
 
 def _trits(weight: Float32, measure: Float32, method: Method) -> Int8:
@@ -189,14 +214,14 @@ def _nearest(weight: Float32, half: Float32) -> Int8:
     return trits
 
 
-def _least_squares(weight: Float32, levels: Int8, otherwise: Float32) -> Float32:
+def _least_squares(weight: Float32, levels: Int8, otherwise: Float32, moments: Float32 | None = None) -> Float32:
     """Row scales that bring ``levels`` nearest to the weight, ``otherwise`` for rows whose levels are all
     zero."""
     wide = levels.astype(np.float64)
-    energy = np.einsum("nk,nk->n", wide, wide)
-    wide *= weight
-    best = wide.sum(axis=1) / np.maximum(energy, 1)
-    best = np.clip(best, _FLOAT32.tiny, _FLOAT32.max / np.maximum(levels.max(axis=1), -levels.min(axis=1)).clip(1))
+    weighted = wide if moments is None else wide * moments
+    energy = np.einsum("nk,nk->n", wide, weighted)
+    best = np.einsum("nk,nk->n", weighted, weight) / np.where(energy > 0, energy, 1)
+    best = np.clip(best, FLOAT32.tiny, FLOAT32.max / np.maximum(levels.max(axis=1), -levels.min(axis=1)).clip(1))
     return np.where(energy > 0, best.astype(np.float32), otherwise)
 
 

@@ -7,10 +7,12 @@ from typing import ClassVar, Literal
 
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
-from regc.compiler.statistics import Statistics
+from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
-from regc.passes.ternary import fit
+from regc.passes.feedback import damped
+from regc.passes.ternary import exact, fit, second_order
+from regc.passes.ternary.fit import Fitted, Float32, Method
 from regc.passes.ternary.term import TernaryTerm, label, nbytes
 from regc.runtime_ops.formats.ternary import BLOCK, MAX_INPUTS, MAX_MULTIPLIER
 
@@ -19,9 +21,11 @@ from regc.runtime_ops.formats.ternary import BLOCK, MAX_INPUTS, MAX_MULTIPLIER
 class Ternary(Pass):
     """Two-bit weights {-1, 0, 1} times a scale.
 
-    ``scale=median,per=tensor`` (or ``mean``) is BitNet b1.58 Reloaded bit for bit; the paper trains with it,
-    so expect a model that was not to lose far more than with the default, the least-squares optimum for each
-    row or group.
+    With calibration inputs the trits and scales are those that keep the outputs
+    (:mod:`regc.passes.ternary.second_order`), without them those of least squared error. ``method=median,per=tensor``
+    (or ``mean``) is BitNet b1.58 Reloaded bit for bit; the paper trains with it, so expect a model that was not to lose
+    far more. A weight that is ternary already stays as it is, whatever the options
+    (:mod:`regc.passes.ternary.exact`).
 
     Raises:
         UsageError: an option is out of range, or two exclude each other.
@@ -31,8 +35,11 @@ class Ternary(Pass):
     summary: ClassVar[str] = "2 bits a weight: -1, 0 or 1 times a scale"
 
     group: int | None = option(None, "inputs that share a scale; none: a whole row", "a multiple of 16")
-    scale: Literal["lloyd", "mean", "median"] = option(
-        "lloyd", "least squared error, or the paper's mean or median of |W|", "lloyd | mean | median"
+    method: Literal["gptq", "lloyd", "mean", "median"] | None = option(
+        None,
+        "error feedback by the Gram matrix of the inputs (gptq), least squared error weighted by their second moments "
+        "(lloyd), or the paper's mean or median of |W|; none: gptq where inputs are known, else lloyd",
+        "gptq | lloyd | mean | median",
     )
     per: Literal["row", "tensor"] = option(
         "row", "a scale for each output, or one for the whole weight as in the paper", "row | tensor"
@@ -47,8 +54,10 @@ class Ternary(Pass):
             raise UsageError(problem)
         if self.group is not None and self.per == "tensor":
             raise UsageError(f"ternary: per=tensor has one scale and takes no group, got group={self.group}")
-        if self.refit and self.scale == "lloyd":
-            raise UsageError("ternary: refit is for scale=mean or median; lloyd is least squares already")
+        if self.method == "gptq" and self.per == "tensor":
+            raise UsageError("ternary: per=tensor takes method=lloyd, mean or median, not gptq")
+        if self.refit and self.method not in ("mean", "median"):
+            raise UsageError("ternary: refit is for method=mean or median; the others are least squares already")
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
         columns = shape[1]
@@ -60,13 +69,37 @@ class Ternary(Pass):
         reason = no_gain(shape, site.dtype.itemsize, size)
         return Refusal(reason) if reason else Preview(text, size)
 
-    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> TernaryTerm:  # noqa: D102
-        columns = weight.shape[1]
+    def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
+        if self.per == "tensor" or self.method in ("mean", "median"):
+            return frozenset()
+        return frozenset({"moments"} if self.method == "lloyd" else {"gram"})
+
+    def fit(  # noqa: D102
+        self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None
+    ) -> TernaryTerm | Refusal:
+        values, columns = weight.values, weight.shape[1]
+        found = exact.find(values, weight.dtype)
+        if found is not None and (found.group == columns or columns <= MAX_INPUTS):
+            return TernaryTerm(*found.fitted, columns, found.group, self.act == "int8", exact=True)
+        gram = inputs.gram if inputs is not None else None
+        if self.method == "gptq" and gram is None:
+            return Refusal(
+                "method=gptq needs calibration inputs, and what flows into this weight is not known; "
+                "leave the method out for the best that can be done"
+            )
+        return TernaryTerm(*self._fitted(values, inputs, gram), columns, self._group(columns), self.act == "int8")
+
+    def _fitted(self, values: Float32, inputs: Statistics | None, gram: Float32 | None) -> Fitted:
         if self.per == "tensor":
-            found = fit.fit_tensor(weight.values, self.scale, refit=self.refit)
-        else:
-            found = fit.fit_rows(weight.values, self.scale, group=self.group, refit=self.refit)
-        return TernaryTerm(*found, columns, self._group(columns), self.act == "int8")
+            return fit.fit_tensor(values, self._plain_method(), refit=self.refit)
+        if gram is not None and self.method in (None, "gptq"):
+            return second_order.fit_rows(values, gram, group=self.group)
+        moments = damped(inputs.second_moment) if inputs is not None else None
+        return fit.fit_rows(values, self._plain_method(), group=self.group, refit=self.refit, moments=moments)
+
+    def _plain_method(self) -> Method:
+        """The method where the Gram matrix of the inputs is not known."""
+        return "lloyd" if self.method is None or self.method == "gptq" else self.method
 
     def _group(self, columns: int) -> int:
         return max(1, min(self.group or columns, columns))

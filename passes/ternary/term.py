@@ -21,7 +21,7 @@ class TernaryTerm(Coded):
 
     ``codes`` are uint8 ``[ceil(N/16), ceil(K/16), 16, 4]``, ``multiplier`` uint8 ``[ceil(N/16), G, 16]``,
     ``scale`` float32 ``[N]``. ``group`` is the inputs that share a multiplier, K when all do.
-    ``int8_activations`` chooses the operator.
+    ``int8_activations`` chooses the operator. ``exact`` tells that the weight was of this form to begin with.
     """
 
     codes: UInt8
@@ -30,6 +30,7 @@ class TernaryTerm(Coded):
     inputs: int
     group: int
     int8_activations: bool = True
+    exact: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102
@@ -48,7 +49,7 @@ class TernaryTerm(Coded):
 
     @property
     def label(self) -> str:  # noqa: D102
-        return label(self.group, self.inputs)
+        return label(self.group, self.inputs) + (", exact" if self.exact else "")
 
     @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102

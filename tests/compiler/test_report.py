@@ -406,7 +406,7 @@ def test_the_catalog_is_made_from_the_fields_of_a_pass() -> None:
     show_passes({"rf8": RF8}, console)
     out: Any = console.file
     printed = words(out.getvalue())
-    assert "scale lloyd | mean | median lloyd" in printed
+    assert "method gptq | lloyd | mean | median gptq where inputs are known error" in printed
     assert "group int a whole row inputs that share a scale (a multiple of 16)" in printed
     show_pass(LowRank, console)
     printed = words(out.getvalue())

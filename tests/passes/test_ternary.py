@@ -95,7 +95,7 @@ def test_smaller_groups_are_better() -> None:
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 500), (17, 300)])
-@pytest.mark.parametrize("options", [{}, {"group": 64}, {"scale": "median", "per": "tensor"}])
+@pytest.mark.parametrize("options", [{}, {"group": 64}, {"method": "median", "per": "tensor"}])
 def test_preview_and_fit_agree(site: MakeSite, shape: tuple[int, int], options: dict[str, Any]) -> None:
     pass_ = Ternary(**options)
     preview = pass_.preview(shape, site(shape))
@@ -115,7 +115,7 @@ def test_labels_and_operators(site: MakeSite) -> None:
 
 def test_options_reach_the_fit(site: MakeSite) -> None:
     weight = Dense(gaussian(64, 128))
-    term = Ternary(scale="median", refit=True, group=32).fit(weight, site((64, 128)))
+    term = Ternary(method="median", refit=True, group=32).fit(weight, site((64, 128)))
     expected = fit.fit_rows(weight.values, "median", group=32, refit=True)
     np.testing.assert_array_equal(term.scale, expected.scale)
     np.testing.assert_array_equal(term.codes, expected.codes)
@@ -148,11 +148,12 @@ def test_many_inputs_are_fine_without_groups(site: MakeSite) -> None:
         ({"group": 33}, "ternary: group must be a multiple of 16, 16 or more, got 33"),
         ({"group": 0}, "got 0"),
         ({"group": -16}, "got -16"),
-        ({"scale": "max"}, "ternary: scale must be lloyd or mean or median, got 'max'"),
+        ({"method": "max"}, "ternary: method must be gptq or lloyd or mean or median, got 'max'"),
         ({"per": "group"}, "ternary: per must be row or tensor, got 'group'"),
         ({"act": "int4"}, "ternary: act must be int8 or float32, got 'int4'"),
         ({"group": 64, "per": "tensor"}, "per=tensor has one scale"),
-        ({"refit": True}, "refit is for scale=mean or median"),
+        ({"refit": True}, "refit is for method=mean or median"),
+        ({"method": "gptq", "per": "tensor"}, "per=tensor takes method=lloyd, mean or median"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], words: str) -> None:
