@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from regc.runtime_ops.body import Body
+from regc.runtime_ops.endings import ENDINGS, Ending
 from regc.runtime_ops.formats import block_sparse, rf8, ternary
 
 DOMAIN = "ai.regc"
@@ -144,7 +145,8 @@ def _row_peak(b: Body) -> str:
 class Operator:
     """One operator: its name, its inputs in order, what it computes and the function body that defines it.
 
-    ``since_opset`` is the lowest opset of the standard domain at which the body is legal.
+    ``since_opset`` is the lowest opset of the standard domain at which the body is legal. ``base`` is the operator
+    that the body calls, if it does.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Operator:
     doc: str
     build: Callable[[Body], None]
     since_opset: int
+    base: str | None = None
 
     def function(self, opset: int) -> onnx.FunctionProto:
         """The operator as a model-local function for a model of this opset.
@@ -164,86 +167,107 @@ class Operator:
         body = Body(opset)
         self.build(body)
         imports = [helper.make_opsetid("", opset)]
+        if self.base is not None:
+            imports.append(helper.make_opsetid(DOMAIN, VERSION))
         function = helper.make_function(DOMAIN, self.name, self.inputs, ["y"], body.nodes, imports)
         function.doc_string = self.doc
         return function
 
 
+def _ending_in(base: Operator, ending: Ending) -> Operator:
+    """The variant of an operator in which something follows the product."""
+
+    def build(b: Body) -> None:
+        ending.build(b, b.op(base.name, *base.inputs, domain=DOMAIN))
+
+    doc = f"{base.doc} {ending.doc}"
+    inputs = (*base.inputs, *ending.inputs)
+    return Operator(base.name + ending.suffix, inputs, doc, build, base.since_opset, base.name)
+
+
 _TERNARY_INPUTS = ("codes", "multiplier", "scale", "bias", "shape")
 
-OPERATORS: dict[str, Operator] = {
-    operator.name: operator
-    for operator in (
-        Operator(
-            "TernaryMatMul",
-            ("x", *_TERNARY_INPUTS),
-            "y = quantized(x) * transpose(W) + bias for ternary W; every row of x is quantized to int8 by its largest "
-            "magnitude and the sums are exact integers. A row with NaN or infinity gives a row of NaN.",
-            _ternary_matmul,
-            since_opset=11,
-        ),
-        Operator(
-            "TernaryMatMulFloat",
-            ("x", *_TERNARY_INPUTS),
-            "y = x * transpose(W) + bias for ternary W and float32 activations.",
-            _ternary_matmul_float,
-            since_opset=9,
-        ),
-        Operator(
-            "RF8MatMul",
-            ("x", "codes", "scale", "bias", "shape"),
-            "y = x * transpose(W) + bias for RF8 W and float32 activations.",
-            _rf8_matmul,
-            since_opset=9,
-        ),
-        Operator(
-            "BlockSparseMatMul",
-            ("x", "values", "index", "start", "scale", "bias", "shape"),
-            "y = x * transpose(W) + bias for W with kept blocks of float32. NaN and infinity in x reach at least the "
-            "outputs that keep their input.",
-            _block_sparse_matmul,
-            since_opset=9,
-        ),
-        Operator(
-            "BlockSparseRF8MatMul",
-            ("x", "codes", "index", "start", "scale", "bias", "shape"),
-            "y = x * transpose(W) + bias for W with kept blocks of RF8. NaN and infinity in x reach at least the "
-            "outputs that keep their input.",
-            _block_sparse_rf8_matmul,
-            since_opset=9,
-        ),
-        Operator(
-            "GatedMatMul",
-            ("x", "weights", "norms", "threshold", "scale", "bias", "shape"),
-            "y = gated(x) * transpose(W) + bias for finite W; gated(x) is x, zero where |x| * norms < threshold.",
-            _gated_matmul,
-            since_opset=9,
-        ),
-        Operator(
-            "GatedRF8MatMul",
-            ("x", "codes", "norms", "threshold", "scale", "bias", "shape"),
-            "y = gated(x) * transpose(W) + bias for RF8 W; gated(x) is x, zero where |x| * norms < threshold.",
-            _gated_rf8_matmul,
-            since_opset=9,
-        ),
-        Operator(
-            "TernaryDecode",
-            ("codes", "multiplier", "scale", "shape"),
-            "The float32 matrix [N, K] that ternary codes stand for. A function only: folded when the model is loaded.",
-            _ternary_decode,
-            since_opset=9,
-        ),
-        Operator(
-            "RF8Decode",
-            ("codes", "scale", "shape"),
-            "The float32 matrix [N, K] that RF8 codes stand for. A function only: folded when the model is loaded.",
-            _rf8_decode,
-            since_opset=9,
-        ),
-    )
-}
+_MULTIPLY = (
+    Operator(
+        "TernaryMatMul",
+        ("x", *_TERNARY_INPUTS),
+        "y = quantized(x) * transpose(W) + bias for ternary W; every row of x is quantized to int8 by its largest "
+        "magnitude and the sums are exact integers. A row with NaN or infinity gives a row of NaN.",
+        _ternary_matmul,
+        since_opset=11,
+    ),
+    Operator(
+        "TernaryMatMulFloat",
+        ("x", *_TERNARY_INPUTS),
+        "y = x * transpose(W) + bias for ternary W and float32 activations.",
+        _ternary_matmul_float,
+        since_opset=9,
+    ),
+    Operator(
+        "RF8MatMul",
+        ("x", "codes", "scale", "bias", "shape"),
+        "y = x * transpose(W) + bias for RF8 W and float32 activations.",
+        _rf8_matmul,
+        since_opset=9,
+    ),
+    Operator(
+        "BlockSparseMatMul",
+        ("x", "values", "index", "start", "scale", "bias", "shape"),
+        "y = x * transpose(W) + bias for W with kept blocks of float32. NaN and infinity in x reach at least the "
+        "outputs that keep their input.",
+        _block_sparse_matmul,
+        since_opset=9,
+    ),
+    Operator(
+        "BlockSparseRF8MatMul",
+        ("x", "codes", "index", "start", "scale", "bias", "shape"),
+        "y = x * transpose(W) + bias for W with kept blocks of RF8. NaN and infinity in x reach at least the "
+        "outputs that keep their input.",
+        _block_sparse_rf8_matmul,
+        since_opset=9,
+    ),
+    Operator(
+        "GatedMatMul",
+        ("x", "weights", "norms", "threshold", "scale", "bias", "shape"),
+        "y = gated(x) * transpose(W) + bias for finite W; gated(x) is x, zero where |x| * norms < threshold.",
+        _gated_matmul,
+        since_opset=9,
+    ),
+    Operator(
+        "GatedRF8MatMul",
+        ("x", "codes", "norms", "threshold", "scale", "bias", "shape"),
+        "y = gated(x) * transpose(W) + bias for RF8 W; gated(x) is x, zero where |x| * norms < threshold.",
+        _gated_rf8_matmul,
+        since_opset=9,
+    ),
+)
+_DECODE = (
+    Operator(
+        "TernaryDecode",
+        ("codes", "multiplier", "scale", "shape"),
+        "The float32 matrix [N, K] that ternary codes stand for. A function only: folded when the model is loaded.",
+        _ternary_decode,
+        since_opset=9,
+    ),
+    Operator(
+        "RF8Decode",
+        ("codes", "scale", "shape"),
+        "The float32 matrix [N, K] that RF8 codes stand for. A function only: folded when the model is loaded.",
+        _rf8_decode,
+        since_opset=9,
+    ),
+)
+_ENDING_IN = tuple(_ending_in(base, ending) for base in _MULTIPLY for ending in ENDINGS.values())
+
+OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (*_MULTIPLY, *_ENDING_IN, *_DECODE)}
 
 
 def functions(names: Iterable[str], opset: int) -> list[onnx.FunctionProto]:
-    """The model-local functions of the named operators, for a model of this opset."""
-    return [OPERATORS[name].function(opset) for name in sorted(set(names))]
+    """The model-local functions of the named operators and of those that they call, for a model of this opset.
+
+    A function comes after the one that it calls.
+    """
+    named = {OPERATORS[name] for name in names}
+    called = {OPERATORS[operator.base] for operator in named if operator.base is not None}
+    ordered = sorted(named | called, key=lambda operator: (operator.base is not None, operator.name))
+    return [operator.function(opset) for operator in ordered]

@@ -24,7 +24,8 @@ def test_all_is_well_here() -> None:
 
 
 def test_every_operator_with_a_kernel_is_tried() -> None:
-    assert set(KERNELS) == {name for name in OPERATORS if not name.endswith("Decode")}
+    bases = {name for name, operator in OPERATORS.items() if operator.base is None}
+    assert set(KERNELS) == {name for name in bases if not name.endswith("Decode")}
 
 
 @pytest.mark.parametrize("name", KERNELS)

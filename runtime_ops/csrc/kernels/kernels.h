@@ -29,7 +29,17 @@ constexpr size_t kSparseRowBlock = 192;             // rows that one reading of 
 static constexpr size_t ceil_div(size_t a, size_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 static constexpr size_t min_of(size_t a, size_t b) { return a < b ? a : b; }
 
-// What every weight [outputs, inputs] has: y = sum * scale + bias.
+// What follows sum * scale + bias; templates/endings.h says what each computes.
+enum class Ending : uint8_t { none, relu, gelu, gelu_tanh, silu, add };
+
+// Where the results of a task go, and what becomes of them on the way.
+struct Out {
+  float* y;            // [rows][outputs]
+  const float* other;  // [rows][outputs], which Ending::add adds; else null
+  Ending ending;
+};
+
+// What every weight [outputs, inputs] has: y = ending(sum * scale + bias).
 struct Affine {
   const float* scale;  // [outputs]
   const float* bias;   // [outputs] with bias_step 1, one value with bias_step 0
@@ -64,7 +74,7 @@ struct QuantizeTask {
   size_t groups;
 };
 
-// y[rows, 16 * tile_begin .. 16 * tile_end) = x * transpose(W) * scale + bias.
+// y[rows, 16 * tile_begin .. 16 * tile_end) = ending(x * transpose(W) * scale + bias).
 struct MatMulTask {
   const Matrix* weight;
   const uint8_t* x;  // rows of float32, or of quantized bytes (stream: flip 0, panel: flip 0x80), in whole
@@ -72,7 +82,7 @@ struct MatMulTask {
   size_t x_stride;   // bytes
   const float* row_scale;  // [rows], for quantized rows
   const int32_t* sums;     // [rows][groups], for ternary_stream
-  float* y;                // [rows][outputs]
+  Out out;
   size_t rows;
   size_t tile_begin;
   size_t tile_end;
@@ -100,7 +110,7 @@ struct SparseTask {
   const SparseMatrix* weight;
   const float* x;   // stream: [rows][x_stride]; panel: packed rows
   size_t x_stride;  // inputs in whole blocks, padded with zeros
-  float* y;         // [rows][outputs]
+  Out out;
   size_t rows;      // panel: at most kSparseRowBlock
   size_t tile_begin;
   size_t tile_end;
@@ -130,7 +140,7 @@ struct GatedTask {
   const float* x;         // [rows][inputs]: stream: kept; panel: gated
   const uint32_t* place;  // of stream, with count
   const size_t* count;
-  float* y;  // [rows][outputs]
+  Out out;
   size_t rows;        // stream: at most kGatedRows
   size_t tile_begin;  // stream: at most kGatedTiles tiles
   size_t tile_end;

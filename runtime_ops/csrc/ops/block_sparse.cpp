@@ -10,6 +10,7 @@ namespace {
 
 using kernels::ceil_div;
 using kernels::Kernels;
+using kernels::Out;
 using kernels::SparseMatrix;
 using kernels::SparseTask;
 using SparseKernel = void (*Kernels::*)(const SparseTask&);
@@ -34,17 +35,17 @@ class SparseWeight final : public Weight {
   SparseWeight(const SparseMatrix& matrix, const SparseMethod& method) : w_(matrix), method_(method) {}
   const kernels::Affine& affine() const override { return w_; }
 
-  void multiply(const Kernels& kernels, const float* x, size_t rows, float* y,
+  void multiply(const Kernels& kernels, const float* x, size_t rows, const Out& out,
                 const Parallel& parallel) const override {
     if (rows <= kStreamRows) {
       const PaddedRows whole(x, rows, w_.inputs, padded());
       const size_t by_bytes = kTaskBytes / std::max<size_t>(values() / tiles() * method_.value_bytes, 1);
       const size_t by_count = tiles() / kMinTasks;
-      run(kernels, method_.stream, whole.data(), {std::min(by_bytes, by_count), rows}, rows, y, parallel);
+      run(kernels, method_.stream, whole.data(), {std::min(by_bytes, by_count), rows}, rows, out, parallel);
     } else {
       const Buffer<float> packed(ceil_div(rows, kernels::kPackedRows) * kernels::kPackedRows, padded());
       pack(kernels, x, rows, packed.data(), parallel);
-      run(kernels, method_.panel, packed.data(), cut_panels(rows), rows, y, parallel);
+      run(kernels, method_.panel, packed.data(), cut_panels(rows), rows, out, parallel);
     }
   }
 
@@ -77,7 +78,7 @@ class SparseWeight final : public Weight {
     });
   }
 
-  void run(const Kernels& kernels, SparseKernel kernel, const float* x, Cut cut, size_t rows, float* y,
+  void run(const Kernels& kernels, SparseKernel kernel, const float* x, Cut cut, size_t rows, const Out& out,
            const Parallel& parallel) const {
     const bool small = values() <= kInlineWork / rows;
     const size_t tiles_per_task = small ? tiles() : std::max<size_t>(cut.tiles, 1);
@@ -85,7 +86,7 @@ class SparseWeight final : public Weight {
     parallel.run(across * ceil_div(rows, cut.rows), [&](size_t index) {
       const size_t tile = index % across * tiles_per_task;
       const size_t row = index / across * cut.rows;
-      (kernels.*kernel)({&w_, x + row * padded(), padded(), y + row * w_.outputs,
+      (kernels.*kernel)({&w_, x + row * padded(), padded(), from_element(out, row * w_.outputs),
                          std::min(cut.rows, rows - row), tile, std::min(tile + tiles_per_task, tiles())});
     });
   }

@@ -12,6 +12,7 @@ using kernels::ceil_div;
 using kernels::GatedMatrix;
 using kernels::GatedTask;
 using kernels::Kernels;
+using kernels::Out;
 using GatedKernel = void (*Kernels::*)(const GatedTask&);
 
 constexpr size_t kScaleIndex = 4;
@@ -33,16 +34,16 @@ class GatedWeight final : public Weight {
   GatedWeight(const GatedMatrix& matrix, const GatedMethod& method) : w_(matrix), method_(method) {}
   const kernels::Affine& affine() const override { return w_; }
 
-  void multiply(const Kernels& kernels, const float* x, size_t rows, float* y,
+  void multiply(const Kernels& kernels, const float* x, size_t rows, const Out& out,
                 const Parallel& parallel) const override {
-    return rows <= kernels::kGatedRows ? stream(kernels, x, rows, y, parallel) : panel(kernels, x, rows, y, parallel);
+    return rows <= kernels::kGatedRows ? stream(kernels, x, rows, out, parallel) : panel(kernels, x, rows, out, parallel);
   }
 
  private:
   size_t tiles() const { return ceil_div(w_.outputs, kernels::kTile); }
   bool small(size_t rows) const { return w_.outputs * w_.inputs <= kInlineWork / rows; }
 
-  void stream(const Kernels& kernels, const float* x, size_t rows, float* y, const Parallel& parallel) const {
+  void stream(const Kernels& kernels, const float* x, size_t rows, const Out& out, const Parallel& parallel) const {
     const Buffer<float> kept(rows, w_.inputs);
     const Buffer<uint32_t> place(rows, w_.inputs);
     const Buffer<size_t> count(rows, 1);
@@ -51,12 +52,12 @@ class GatedWeight final : public Weight {
     const size_t step = std::min(wanted, kernels::kGatedTiles);
     parallel.run(ceil_div(tiles(), step), [&](size_t index) {
       const size_t tile = index * step;
-      (kernels.*method_.stream)({&w_, kept.data(), place.data(), count.data(), y, rows, tile,
+      (kernels.*method_.stream)({&w_, kept.data(), place.data(), count.data(), out, rows, tile,
                                  std::min(tile + step, tiles())});
     });
   }
 
-  void panel(const Kernels& kernels, const float* x, size_t rows, float* y, const Parallel& parallel) const {
+  void panel(const Kernels& kernels, const float* x, size_t rows, const Out& out, const Parallel& parallel) const {
     const Buffer<float> gated(rows, w_.inputs);
     gate(kernels, x, rows, gated.data(), parallel);
     const size_t panels = ceil_div(tiles(), kPanelTiles);
@@ -67,7 +68,7 @@ class GatedWeight final : public Weight {
     parallel.run(across * ceil_div(rows, height), [&](size_t index) {
       const size_t tile = index % across * step;
       const size_t row = index / across * height;
-      (kernels.*method_.panel)({&w_, gated.data() + row * w_.inputs, nullptr, nullptr, y + row * w_.outputs,
+      (kernels.*method_.panel)({&w_, gated.data() + row * w_.inputs, nullptr, nullptr, from_element(out, row * w_.outputs),
                                 std::min(height, rows - row), tile, std::min(tile + step, tiles())});
     });
   }

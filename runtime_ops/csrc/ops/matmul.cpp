@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 
+#include "ops/broadcast.h"
 #include "ops/error.h"
 
 namespace regc::ops {
@@ -12,13 +13,13 @@ namespace {
 
 const Operator& self(const abi::CustomOp* op) { return *static_cast<const Operator*>(op); }
 
-std::string node_prefix(const abi::Api& api, const OrtKernelInfo* info, const char* operator_name) {
+std::string node_prefix(const abi::Api& api, const OrtKernelInfo* info, const std::string& operator_name) {
   size_t size = 0;
   check(api.KernelInfo_GetNodeName(info, nullptr, &size));
   std::string name(size, '\0');  // the size counts the terminating zero
   check(api.KernelInfo_GetNodeName(info, name.data(), &size));
   name.resize(size == 0 ? 0 : size - 1);
-  return std::string("ai.regc::") + operator_name + " node '" + name + "': ";
+  return "ai.regc::" + operator_name + " node '" + name + "': ";
 }
 
 // The CPU's best instruction set, up to the one that the environment variable REGC_ISA names.
@@ -39,7 +40,7 @@ class MatMul {
  public:
   MatMul(const Operator& op, const OrtKernelInfo* info)
       : op_(op),
-        node_(node_prefix(op.api, info, op.spec.name)),
+        node_(node_prefix(op.api, info, op.name)),
         kernels_(kernels::kernels_for(chosen_isa(node_))),
         constant_(read_constant(info)) {}
 
@@ -49,18 +50,39 @@ class MatMul {
     const std::unique_ptr<const Weight> read = constant_ == nullptr ? read_inputs(context) : nullptr;
     const Weight& weight = constant_ == nullptr ? *read : *constant_;
     const Tensor x = input(context, 0);
-    Shape shape = x.shape;
     const size_t rows = count_rows(x, weight.affine().inputs);
+    Shape shape = x.shape;
     shape.back() = static_cast<int64_t>(weight.affine().outputs);
-    OrtValue* output = nullptr;
-    check(op_.api.KernelContext_GetOutput(context, 0, shape.data(), shape.size(), &output));
-    void* y = nullptr;
-    check(op_.api.GetTensorMutableData(output, &y));
+    if (op_.adds()) return multiply_and_add(weight, x, rows, shape, context);
+    float* y = output(context, shape);
     if (rows == 0) return;
-    weight.multiply(kernels_, x.as<float>(), rows, static_cast<float*>(y), {op_.api, context});
+    weight.multiply(kernels_, x.as<float>(), rows, {y, nullptr, op_.ending}, {op_.api, context});
   }
 
  private:
+  // Where shapes are equal, as those of a residual connection are, the kernels add.
+  void multiply_and_add(const Weight& weight, const Tensor& x, size_t rows, const Shape& shape,
+                        OrtKernelContext* context) const {
+    const Tensor other = input(context, op_.inputs.size() - 1);
+    const Shape whole = broadcast(shape, other.shape, op_.inputs.back().name, node_);
+    float* y = output(context, whole);
+    const Parallel parallel(op_.api, context);
+    if (rows == 0) return;
+    if (shape == other.shape)
+      return weight.multiply(kernels_, x.as<float>(), rows, {y, other.as<float>(), op_.ending}, parallel);
+    const Buffer<float> product(rows, weight.affine().outputs);
+    weight.multiply(kernels_, x.as<float>(), rows, {product.data(), nullptr, kernels::Ending::none}, parallel);
+    add_broadcast(product.data(), shape, other.as<float>(), other.shape, y, whole);
+  }
+
+  float* output(OrtKernelContext* context, const Shape& shape) const {
+    OrtValue* value = nullptr;
+    check(op_.api.KernelContext_GetOutput(context, 0, shape.data(), shape.size(), &value));
+    void* data = nullptr;
+    check(op_.api.GetTensorMutableData(value, &data));
+    return static_cast<float*>(data);
+  }
+
   Tensor input(const OrtKernelContext* context, size_t index) const {
     const OrtValue* value = nullptr;
     check(op_.api.KernelContext_GetInput(context, index, &value));
@@ -68,7 +90,7 @@ class MatMul {
   }
 
   Tensor checked(Tensor tensor, size_t index) const {
-    const InputSpec& spec = op_.spec.inputs[index];
+    const InputSpec& spec = op_.inputs[index];
     require_type(tensor, spec.type, spec.name, node_);
     return tensor;
   }
@@ -121,13 +143,19 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) noexcept {
 
 }  // namespace
 
-Operator::Operator(const abi::Api& runtime, MatMulSpec operator_spec)
-    : abi::CustomOp{}, api(runtime), spec(std::move(operator_spec)) {
+Operator::Operator(const abi::Api& runtime, const MatMulSpec& base, const EndingSpec& follows)
+    : abi::CustomOp{},
+      api(runtime),
+      name(std::string(base.name) + follows.suffix),
+      ending(follows.ending),
+      spec(base),
+      inputs(base.inputs) {
+  if (adds()) inputs.push_back({"other", abi::kFloat});
   version = abi::kApiVersion;
-  GetName = [](const CustomOp* op) { return self(op).spec.name; };
+  GetName = [](const CustomOp* op) { return self(op).name.c_str(); };
   GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };  // CPU
-  GetInputType = [](const CustomOp* op, size_t index) { return self(op).spec.inputs[index].type; };
-  GetInputTypeCount = [](const CustomOp* op) { return self(op).spec.inputs.size(); };
+  GetInputType = [](const CustomOp* op, size_t index) { return self(op).inputs[index].type; };
+  GetInputTypeCount = [](const CustomOp* op) { return self(op).inputs.size(); };
   GetOutputType = [](const CustomOp*, size_t) { return static_cast<int>(abi::kFloat); };
   GetOutputTypeCount = [](const CustomOp*) { return size_t{1}; };
   KernelDestroy = [](void* kernel) { delete static_cast<MatMul*>(kernel); };

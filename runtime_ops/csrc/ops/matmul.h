@@ -16,8 +16,8 @@ struct InputSpec {
   int type;
 };
 
-// An operator: its first input is x, float32 [..., K]; the others are the weight. Its single output is y,
-// float32 [..., N].
+// An operator without what may follow its product: its first input is x, float32 [..., K]; the others are the
+// weight. Its single output is y, float32 [..., N].
 struct MatMulSpec {
   const char* name;
   std::vector<InputSpec> inputs;
@@ -36,14 +36,29 @@ MatMulSpec block_sparse_rf8_matmul();
 MatMulSpec gated_matmul();
 MatMulSpec gated_rf8_matmul();
 
-// An operator as the runtime gets to know it; must outlive the sessions that use it.
-struct Operator : abi::CustomOp {
-  Operator(const abi::Api& runtime, MatMulSpec operator_spec);
-  const abi::Api& api;
-  const MatMulSpec spec;
+// What may follow the product: every operator has a variant for each, whose name ends in `suffix`. The variant
+// that adds takes one more input, after the others: what is added to y, broadcast as by ONNX's Add.
+struct EndingSpec {
+  const char* suffix;
+  kernels::Ending ending;
+};
+constexpr EndingSpec kEndings[] = {
+    {"", kernels::Ending::none},          {"Relu", kernels::Ending::relu}, {"Gelu", kernels::Ending::gelu},
+    {"GeluTanh", kernels::Ending::gelu_tanh}, {"Silu", kernels::Ending::silu}, {"Add", kernels::Ending::add},
 };
 
-// y's shape from those of x and scale, as far as they are known.
+// An operator as the runtime gets to know it; must outlive the sessions that use it.
+struct Operator : abi::CustomOp {
+  Operator(const abi::Api& runtime, const MatMulSpec& base, const EndingSpec& follows);
+  bool adds() const { return ending == kernels::Ending::add; }
+  const abi::Api& api;
+  const std::string name;
+  const kernels::Ending ending;
+  const MatMulSpec spec;          // of the base
+  std::vector<InputSpec> inputs;  // all of them
+};
+
+// y's shape from those of x, scale and what is added, as far as they are known.
 OrtStatus* infer_shape(const abi::CustomOp* op, OrtShapeInferContext* context) noexcept;
 
 }  // namespace regc::ops

@@ -10,6 +10,7 @@ namespace {
 using kernels::ceil_div;
 using kernels::MatMulTask;
 using kernels::Matrix;
+using kernels::Out;
 
 constexpr size_t kTilesSideBySide = 4;       // of the widest kernels: tasks are whole numbers of them
 constexpr size_t kTaskBytes = 48 * 1024;     // codes of a stream task: a few microseconds
@@ -46,7 +47,7 @@ struct Rows {
 };
 
 void run_tasks(const kernels::Kernels& kernels, const Method& method, const Matrix& w, const Rows& in,
-               size_t rows, float* y, const Parallel& parallel) {
+               size_t rows, const Out& out, const Parallel& parallel) {
   const bool stream = rows <= method.stream_rows;
   const auto kernel = kernels.*(stream ? method.stream : method.panel);
   const size_t tiles = ceil_div(w.outputs, kernels::kTile);
@@ -62,7 +63,7 @@ void run_tasks(const kernels::Kernels& kernels, const Method& method, const Matr
     task.x_stride = in.stride;
     task.row_scale = in.scale == nullptr ? nullptr : in.scale + row;
     task.sums = in.sums == nullptr ? nullptr : in.sums + row * w.groups;
-    task.y = y + row * w.outputs;
+    task.out = from_element(out, row * w.outputs);
     task.rows = std::min(cut.rows_per_task, rows - row);
     task.tile_begin = tile;
     task.tile_end = std::min(tile + cut.tiles_per_task, tiles);
@@ -71,7 +72,7 @@ void run_tasks(const kernels::Kernels& kernels, const Method& method, const Matr
 }
 
 void multiply_quantized(const kernels::Kernels& kernels, const Method& method, const Matrix& w,
-                        const float* x, size_t rows, float* y, const Parallel& parallel) {
+                        const float* x, size_t rows, const Out& out, const Parallel& parallel) {
   const bool stream = rows <= method.stream_rows;
   const size_t padded = w.blocks * method.x_block;
   const Buffer<uint8_t> q(rows, padded);
@@ -93,15 +94,15 @@ void multiply_quantized(const kernels::Kernels& kernels, const Method& method, c
     task.groups = w.groups;
     kernels.quantize(task);
   });
-  run_tasks(kernels, method, w, {q.data(), padded, scale.data(), sums.data()}, rows, y, parallel);
+  run_tasks(kernels, method, w, {q.data(), padded, scale.data(), sums.data()}, rows, out, parallel);
 }
 
 void multiply_float(const kernels::Kernels& kernels, const Method& method, const Matrix& w, const float* x,
-                    size_t rows, float* y, const Parallel& parallel) {
+                    size_t rows, const Out& out, const Parallel& parallel) {
   const size_t padded = w.blocks * method.x_block;
   const PaddedRows whole(x, rows, w.inputs, padded);
   const auto* bytes = reinterpret_cast<const uint8_t*>(whole.data());
-  run_tasks(kernels, method, w, {bytes, padded * sizeof(float), nullptr, nullptr}, rows, y, parallel);
+  run_tasks(kernels, method, w, {bytes, padded * sizeof(float), nullptr, nullptr}, rows, out, parallel);
 }
 
 }  // namespace
@@ -115,10 +116,10 @@ PaddedRows::PaddedRows(const float* x, size_t rows, size_t inputs, size_t padded
   }
 }
 
-void PackedWeight::multiply(const kernels::Kernels& kernels, const float* x, size_t rows, float* y,
-                            const Parallel& parallel) const {
+void PackedWeight::multiply(const kernels::Kernels& kernels, const float* x, size_t rows,
+                            const kernels::Out& out, const Parallel& parallel) const {
   const auto run = method_.quantized ? multiply_quantized : multiply_float;
-  run(kernels, method_, matrix_, x, rows, y, parallel);
+  run(kernels, method_, matrix_, x, rows, out, parallel);
 }
 
 }  // namespace regc::ops

@@ -27,9 +27,9 @@ class Weight {
  public:
   virtual ~Weight() = default;
   virtual const kernels::Affine& affine() const = 0;
-  // y[rows, N] = x[rows, K] * transpose(W) * scale + bias for rows >= 1. The result of a row depends neither
+  // out[rows, N] = ending(x[rows, K] * transpose(W) * scale + bias) for rows >= 1. The result of a row depends neither
   // on the others nor on the number of threads.
-  virtual void multiply(const kernels::Kernels& kernels, const float* x, size_t rows, float* y,
+  virtual void multiply(const kernels::Kernels& kernels, const float* x, size_t rows, const kernels::Out& out,
                         const Parallel& parallel) const = 0;
 };
 
@@ -38,13 +38,18 @@ class PackedWeight final : public Weight {
  public:
   PackedWeight(const kernels::Matrix& matrix, const Method& method) : matrix_(matrix), method_(method) {}
   const kernels::Affine& affine() const override { return matrix_; }
-  void multiply(const kernels::Kernels& kernels, const float* x, size_t rows, float* y,
+  void multiply(const kernels::Kernels& kernels, const float* x, size_t rows, const kernels::Out& out,
                 const Parallel& parallel) const override;
 
  private:
   const kernels::Matrix matrix_;
   const Method method_;
 };
+
+// The same from another element on.
+inline kernels::Out from_element(const kernels::Out& out, size_t first) {
+  return {out.y + first, out.other == nullptr ? nullptr : out.other + first, out.ending};
+}
 
 // Multiplications below which a second thread does not pay.
 constexpr size_t kInlineWork = 128 * 1024;

@@ -17,9 +17,7 @@ class Domain {
     check(api_.CreateCustomOpDomain("ai.regc", &domain_));
     for (const auto& spec : {ternary_matmul(), ternary_matmul_float(), rf8_matmul(), block_sparse_matmul(),
                              block_sparse_rf8_matmul(), gated_matmul(), gated_rf8_matmul()}) {
-      const Operator& op = operators_.emplace_back(api_, spec);
-      check(api_.CustomOpDomain_Add(
-          domain_, reinterpret_cast<const OrtCustomOp*>(static_cast<const abi::CustomOp*>(&op))));
+      for (const EndingSpec& ending : kEndings) add(operators_.emplace_back(api_, spec, ending));
     }
   }
   ~Domain() { api_.ReleaseCustomOpDomain(domain_); }
@@ -33,6 +31,10 @@ class Domain {
   }
 
  private:
+  void add(const abi::CustomOp& op) {
+    check(api_.CustomOpDomain_Add(domain_, reinterpret_cast<const OrtCustomOp*>(&op)));
+  }
+
   const abi::Api api_;
   std::deque<Operator> operators_;  // never moves them
   OrtCustomOpDomain* domain_ = nullptr;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 
 #include "ops/error.h"
@@ -46,6 +47,28 @@ void set_output(const abi::Api& api, OrtShapeInferContext* context, const Dimens
   check(api.ShapeInferContext_SetOutputTypeShape(context, 0, info));
 }
 
+// Puts dimensions of size 1 in front until there are `rank`.
+void pad(Dimensions& dimensions, size_t rank) {
+  const size_t missing = rank - std::min(rank, dimensions.values.size());
+  dimensions.values.insert(dimensions.values.begin(), missing, 1);
+  dimensions.symbols.insert(dimensions.symbols.begin(), missing, "");
+}
+
+// The dimensions of the sum of y with another tensor.
+void add(Dimensions& y, Dimensions other) {
+  const size_t rank = std::max(y.values.size(), other.values.size());
+  pad(y, rank);
+  pad(other, rank);
+  for (size_t i = 0; i < rank; ++i) {
+    const int64_t size = other.values[i];
+    const bool same = size == y.values[i] && other.symbols[i] == y.symbols[i];
+    if (same || size == 1 || y.values[i] > 1) continue;  // of two sizes, 1 is repeated
+    const bool known = size > 1 || y.values[i] == 1;
+    y.values[i] = known ? size : kUnknown;
+    y.symbols[i] = known ? other.symbols[i] : "";
+  }
+}
+
 void infer(const Operator& op, OrtShapeInferContext* context) {
   Dimensions y = dimensions_of(op.api, context, 0);
   const Dimensions scale = dimensions_of(op.api, context, op.spec.scale_index);
@@ -53,6 +76,11 @@ void infer(const Operator& op, OrtShapeInferContext* context) {
   const bool known = scale.values.size() == 1;
   y.values.back() = known ? scale.values[0] : kUnknown;
   y.symbols.back() = known ? scale.symbols[0] : "";
+  if (op.adds()) {
+    const Dimensions other = dimensions_of(op.api, context, op.inputs.size() - 1);
+    if (other.values.empty()) return;
+    add(y, other);
+  }
   for (size_t i = 0; i < y.values.size(); ++i) {
     if (y.values[i] < 0 && y.symbols[i].empty()) y.symbols[i] = fresh_symbol();
   }

@@ -36,9 +36,17 @@ REGC_INLINE void store_f(float* p, F16 v) {
 REGC_INLINE F16 fill_f(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
 REGC_INLINE F16 add_f(F16 a, F16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
 REGC_INLINE F16 mul_f(F16 a, F16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+REGC_INLINE F16 div_f(F16 a, F16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+REGC_INLINE F16 min_f(F16 a, F16 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+REGC_INLINE F16 max_f(F16 a, F16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 REGC_INLINE F16 fma_f(F16 a, F16 b, F16 sum) {
   return {_mm256_fmadd_ps(a.lo, b.lo, sum.lo), _mm256_fmadd_ps(a.hi, b.hi, sum.hi)};
 }
+REGC_INLINE __m256 half_power_of_2(__m256 rounded) {
+  const __m256i biased = _mm256_add_epi32(_mm256_castps_si256(rounded), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+}
+REGC_INLINE F16 power_of_2(F16 rounded) { return {half_power_of_2(rounded.lo), half_power_of_2(rounded.hi)}; }
 REGC_INLINE F16 to_float(I16 v) { return {_mm256_cvtepi32_ps(v.lo), _mm256_cvtepi32_ps(v.hi)}; }
 
 REGC_INLINE __m256i load_half(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }

@@ -30,7 +30,14 @@ REGC_INLINE void store_f(float* p, F16 v) { _mm512_storeu_ps(p, v); }
 REGC_INLINE F16 fill_f(float v) { return _mm512_set1_ps(v); }
 REGC_INLINE F16 add_f(F16 a, F16 b) { return _mm512_add_ps(a, b); }
 REGC_INLINE F16 mul_f(F16 a, F16 b) { return _mm512_mul_ps(a, b); }
+REGC_INLINE F16 div_f(F16 a, F16 b) { return _mm512_div_ps(a, b); }
+REGC_INLINE F16 min_f(F16 a, F16 b) { return _mm512_min_ps(a, b); }
+REGC_INLINE F16 max_f(F16 a, F16 b) { return _mm512_max_ps(a, b); }
 REGC_INLINE F16 fma_f(F16 a, F16 b, F16 sum) { return _mm512_fmadd_ps(a, b, sum); }
+REGC_INLINE F16 power_of_2(F16 rounded) {
+  const I16 biased = _mm512_add_epi32(_mm512_castps_si512(rounded), _mm512_set1_epi32(127));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
+}
 REGC_INLINE F16 to_float(I16 v) { return _mm512_cvtepi32_ps(v); }
 
 REGC_INLINE I16 zero_i() { return _mm512_setzero_si512(); }

@@ -47,6 +47,16 @@ REGC_INLINE F16 add_f(const F16& a, const F16& b) {
 REGC_INLINE F16 mul_f(const F16& a, const F16& b) {
   return lanes<F16>([&](size_t i) { return a.lane[i] * b.lane[i]; });
 }
+REGC_INLINE F16 div_f(const F16& a, const F16& b) {
+  return lanes<F16>([&](size_t i) { return a.lane[i] / b.lane[i]; });
+}
+// a < b ? a : b and a > b ? a : b: b where one is NaN.
+REGC_INLINE F16 min_f(const F16& a, const F16& b) {
+  return lanes<F16>([&](size_t i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+REGC_INLINE F16 max_f(const F16& a, const F16& b) {
+  return lanes<F16>([&](size_t i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
 // One rounding, as everywhere: all instruction sets agree bit for bit.
 REGC_INLINE F16 fma_f(const F16& a, const F16& b, const F16& sum) {
   return lanes<F16>([&](size_t i) { return __builtin_fmaf(a.lane[i], b.lane[i], sum.lane[i]); });
@@ -82,6 +92,16 @@ REGC_INLINE I16 mul_i(const I16& a, const I16& b) {
 REGC_INLINE I16 mul_add_narrow(const I16& sum, const I16& a, const I16& b) { return add_i(sum, mul_i(a, b)); }
 REGC_INLINE I16 widen(const uint8_t* p) {
   return lanes<I16>([=](size_t i) { return int32_t{p[i]}; });
+}
+
+// 2^n for -126 <= n <= 128 from the float 1.5 * 2^23 + n, in whose low bits n is.
+REGC_INLINE F16 power_of_2(const F16& rounded) {
+  I16 v;
+  std::memcpy(&v, &rounded, sizeof(v));
+  v = lanes<I16>([&](size_t i) { return wrapped((bits(v.lane[i]) + 127) << 23); });
+  F16 power;
+  std::memcpy(&power, &v, sizeof(power));
+  return power;
 }
 
 REGC_INLINE B64 load_b(const uint8_t* p) {

@@ -98,7 +98,7 @@ inline void stream_gated(const GatedTask& task) {
       add_inputs<Rows, 1>(weights, weights, task.x + row * w.inputs + i, tiles, sums[row]);
     }
     for (size_t t = 0; t < tiles; ++t)
-      finish(load_columns(w, task.tile_begin + t), load_f(sums[row] + t * kTile), task.y + row * w.outputs);
+      finish(task, row, load_columns(w, task.tile_begin + t), load_f(sums[row] + t * kTile));
   }
 }
 
@@ -140,7 +140,7 @@ inline void gated_block(const GatedTask& task, size_t tile, size_t first_row, si
   for (size_t t = 0; t < T; ++t) {
     const Columns columns = load_columns(w, tile + t);
     for (size_t row = 0; row < rows; ++row)
-      finish(columns, load_f(sums + (row * T + t) * kTile), task.y + (first_row + row) * w.outputs);
+      finish(task, first_row + row, columns, load_f(sums + (row * T + t) * kTile));
   }
 }
 

@@ -119,7 +119,7 @@ inline void panel_block(const MatMulTask& task, size_t tile, size_t first_row, s
     for (size_t row = 0; row < rows; ++row) {
       const auto sum = Steps::load_sum(sums + (row * T + static_cast<size_t>(t)) * kUnit);
       const size_t task_row = first_row + row;
-      finish(columns, Steps::value(sum, task.row_scale, task_row), task.y + task_row * w.outputs);
+      finish(task, task_row, columns, Steps::value(sum, task.row_scale, task_row));
     }
   }
 }

@@ -77,7 +77,7 @@ inline void stream_blocks_of(const SparseTask& task) {
       sparse_row<Rows, kWide, T>(kept, task.x + row * task.x_stride, sum);
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t)
-        finish(load_columns(w, tile + static_cast<size_t>(t)), sum[t], task.y + row * w.outputs);
+        finish(task, row, load_columns(w, tile + static_cast<size_t>(t)), sum[t]);
     }
   });
 }
@@ -168,7 +168,7 @@ inline void panel_blocks(const SparseTask& task) {
     }
     const Columns columns = load_columns(w, tile);
     for (size_t row = 0; row < task.rows; ++row)
-      finish(columns, load_f(sums + row * kTile), task.y + row * w.outputs);
+      finish(task, row, columns, load_f(sums + row * kTile));
   }
 }
 

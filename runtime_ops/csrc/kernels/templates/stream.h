@@ -51,7 +51,7 @@ inline void ternary_stream(const MatMulTask& task) {
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) {
         const F16 sum = Int8Steps::value(total[t], task.row_scale, row);
-        finish(load_columns(w, tile + static_cast<size_t>(t)), sum, task.y + row * w.outputs);
+        finish(task, row, load_columns(w, tile + static_cast<size_t>(t)), sum);
       }
     }
   });
@@ -92,7 +92,7 @@ inline void float_stream(const MatMulTask& task) {
       float_row<Format, T>(w, task.x + row * task.x_stride, tile, sum);
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) {
-        finish(load_columns(w, tile + static_cast<size_t>(t)), sum[t], task.y + row * w.outputs);
+        finish(task, row, load_columns(w, tile + static_cast<size_t>(t)), sum[t]);
       }
     }
   });

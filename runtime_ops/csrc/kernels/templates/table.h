@@ -11,6 +11,7 @@
 #include "kernels/kernels.h"
 // In the order in which they build on each other.
 #include "kernels/templates/quantize.h"
+#include "kernels/templates/endings.h"
 #include "kernels/templates/tiles.h"
 #include "kernels/templates/formats.h"
 #include "kernels/templates/stream.h"

@@ -14,21 +14,6 @@ REGC_INLINE size_t group_end(const Matrix& w, size_t group) {
   return min_of((group + 1) * w.group_blocks, w.blocks);
 }
 
-// The first `count` of sixteen floats; the others are zero.
-REGC_INLINE F16 load_some(const float* p, size_t count) {
-  if (count >= kTile) return load_f(p);
-  float padded[kTile] = {};
-  std::memcpy(padded, p, count * sizeof(float));
-  return load_f(padded);
-}
-
-REGC_INLINE void store_some(float* p, F16 v, size_t count) {
-  if (count >= kTile) return store_f(p, v);
-  float padded[kTile];
-  store_f(padded, v);
-  std::memcpy(p, padded, count * sizeof(float));
-}
-
 // Scale and bias of the outputs of a tile.
 struct Columns {
   F16 scale;
@@ -44,9 +29,14 @@ REGC_INLINE Columns load_columns(const Affine& w, size_t tile) {
   return {load_some(w.scale + first, count), bias, first, count};
 }
 
-// sum * scale + bias, rounded twice as in the function body.
-REGC_INLINE void finish(const Columns& columns, F16 sum, float* y_row) {
-  store_some(y_row + columns.first, add_f(mul_f(sum, columns.scale), columns.bias), columns.count);
+// Stores the outputs of one row of a task: sum * scale + bias, rounded twice as in the function body, and what
+// follows it.
+template <class Task>
+REGC_INLINE void finish(const Task& task, size_t row, const Columns& columns, F16 sum) {
+  const size_t place = row * task.weight->outputs + columns.first;
+  F16 v = add_f(mul_f(sum, columns.scale), columns.bias);
+  if (task.out.ending != Ending::none) v = ended(task.out, v, place, columns.count);
+  store_some(task.out.y + place, v, columns.count);
 }
 
 }  // namespace regc::kernels::REGC_ISA
