@@ -1,8 +1,13 @@
-"""Truncated singular value decomposition, by the eigenvectors of the smaller Gram matrix in float64.
+"""The best two factors in place of a weight: of least error of the weight, or of what it computes.
 
-Squaring halves the digits, and float64 has twice those of the float32 weights: the factors are as good as
-those of a float32 SVD in a fraction of its time. 2048 x 5632 on two cores: 2.4 s, LAPACK's float32
-SVD 8.7 s; 4096 x 11008: 19 s.
+Whatever inputs are weighted by, the best weight of rank r is ``U U^T W`` with the r leading left singular vectors U of
+``W C``, where ``C C^T`` is the Gram matrix of the inputs (and C the identity without one). So the factors are
+``A = U`` and ``B = U^T W``, balanced as in PELA, and neither C nor its inverse is ever applied to them. MiniLM's mean
+error of the output at ratio 2: plain 0.373, weighted 0.126; its score on sentence pairs: 78.4 and 81.9 of 84.8.
+
+U comes from the eigenvectors of a product of squares in float64. Squaring halves the digits, and float64 has twice
+those of the float32 weights: the factors are as good as those of a float32 SVD in a fraction of its time. 2048 x 5632
+on two cores: 2.4 s, LAPACK's float32 SVD 8.7 s; 4096 x 11008: 19 s.
 """
 
 from __future__ import annotations
@@ -15,7 +20,13 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
+DAMPING = 0.01
+"""Added to the diagonal of a Gram matrix, relative to its mean: inputs beyond those that were seen. Scores of MiniLM at
+ratio 1.5 and 2 without: 83.37 and 81.81, with 0.01: 83.43 and 81.95, with 0.1: 83.35 and 82.44, one seed each.
+"""
 _BLOCK = 1024
+_ROUNDING = 1e-12
+"""Squared singular values below this share of the largest are rounding."""
 
 
 def rank_for_ratio(shape: tuple[int, int], ratio: float) -> int:
@@ -33,40 +44,58 @@ def rank_for_energy(squares: Float64, energy: float) -> int:
     return min(int(np.searchsorted(sums, energy * sums[-1])) + 1, len(squares))
 
 
-def truncate(weight: Float32, *, rank: int | None = None, energy: float = 1.0) -> tuple[Float32, Float32]:
+def truncate(
+    weight: Float32, *, rank: int | None = None, energy: float = 1.0, gram: Float32 | None = None
+) -> tuple[Float32, Float32]:
     """The best factors A ``[N, r]`` and B ``[r, K]`` of a weight ``[N, K]``, all float32: ``W ~ A @ B``.
 
-    They are balanced as in PELA (``A = U sqrt(S)``, ``B = sqrt(S) V^T``), which keeps both within the range
-    of narrow types. The rank is given, or follows from ``energy``; directions without any weight are zero.
+    With ``gram``, the Gram matrix ``[K, K]`` of the inputs, they leave the least error of the output. They are balanced
+    (the columns of A are as long as the rows of B; without ``gram`` that is PELA's ``A = U sqrt(S)``, ``B = sqrt(S)
+    V^T``), which keeps both within the range of narrow types. The rank is given, or follows from ``energy``;
+    directions without any weight are zero.
 
     Raises:
         ValueError: the weight has NaN or infinity, or the rank is not between 1 and min(N, K).
     """
-    if weight.shape[0] > weight.shape[1]:
-        second, first = truncate(weight.T, rank=rank, energy=energy)
-        return np.ascontiguousarray(first.T), np.ascontiguousarray(second.T)
-    squares, vectors = _left_singular(weight)
+    if not np.isfinite(weight).all():
+        raise ValueError("the weight has NaN or infinity")
+    squares, vectors = _left_singular(weight, None if gram is None else _damped(gram))
     rank = rank_for_energy(squares, energy) if rank is None else rank
     if not 1 <= rank <= len(squares):
         raise ValueError(f"the rank must be between 1 and {len(squares)}, got {rank}")
     left = np.ascontiguousarray(vectors[:, :rank].T)
-    right = np.empty((rank, weight.shape[1]), np.float32)
-    root = np.sqrt(np.sqrt(squares[:rank]))
-    down = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
+    right = np.empty((rank, weight.shape[1]))
     for columns, block in _blocks(weight):
-        right[:, columns] = (left @ block) * down[:, None]
-    return (left.T * root).astype(np.float32), right
+        right[:, columns] = left @ block
+    length = np.linalg.norm(right, axis=1)
+    root = np.sqrt(length)
+    right *= np.divide(1, root, out=np.zeros_like(root), where=root > 0)[:, None]
+    return (left.T * root).astype(np.float32), right.astype(np.float32)
 
 
-def _left_singular(weight: Float32) -> tuple[Float64, Float64]:
-    """Squared singular values in falling order, and the left singular vectors in the columns ``[N, N]``."""
-    gram = np.zeros((weight.shape[0], weight.shape[0]))
-    for _, block in _blocks(weight):
-        gram += block @ block.T
-    if not np.isfinite(gram).all():
-        raise ValueError("the weight has NaN or infinity")
-    squares, vectors = np.linalg.eigh(gram)
-    return np.maximum(squares[::-1], 0), vectors[:, ::-1]
+def _damped(gram: Float32) -> Float64:
+    wide = gram.astype(np.float64)
+    mean = float(np.diagonal(wide).mean())
+    wide[np.diag_indices(len(wide))] += DAMPING * mean if mean > 0 else 1.0
+    return wide
+
+
+def _left_singular(weight: Float32, gram: Float64 | None) -> tuple[Float64, Float64]:
+    """Squared singular values of ``W C`` in falling order, min(N, K) of them, and the left vectors in columns."""
+    outputs, inputs = weight.shape
+    if outputs <= inputs:
+        product, wide = np.zeros((outputs, outputs)), weight if gram is None else weight @ gram
+        for columns, block in _blocks(weight):
+            product += block @ wide[:, columns].T.astype(np.float64)
+        squares, vectors = np.linalg.eigh(product)
+        return np.maximum(squares[::-1], 0), vectors[:, ::-1]
+    wide = weight.astype(np.float64)
+    wide = wide if gram is None else wide @ np.linalg.cholesky(gram)
+    squares, right = np.linalg.eigh(wide.T @ wide)
+    squares, vectors = np.maximum(squares[::-1], 0), wide @ right[:, ::-1]
+    length = np.sqrt(squares)
+    there = squares > _ROUNDING * squares[0]
+    return squares, vectors * np.divide(1, length, out=np.zeros_like(length), where=there)
 
 
 def _blocks(weight: Float32) -> Iterator[tuple[slice, Float64]]:

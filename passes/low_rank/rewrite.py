@@ -9,7 +9,7 @@ import numpy as np
 
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
-from regc.compiler.statistics import Statistics
+from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense, Float32, Product
 from regc.passes import no_gain
 from regc.passes.low_rank.fit import rank_for_ratio, truncate
@@ -21,6 +21,7 @@ DEFAULT_RATIO = 2.0
 class LowRank(Pass):
     """A weight as the product of two factors, by truncated SVD with the rank rule of PELA (arXiv 2310.10700).
 
+    With calibration inputs the factors leave the least error of the outputs, without them of the weight.
     At most one of ``ratio``, ``rank`` and ``energy`` may be given; with none of them the ratio is 2.
 
     Raises:
@@ -36,7 +37,9 @@ class LowRank(Pass):
     )
     rank: int | None = option(None, "inner size of the factors, in place of ratio", "1 and up")
     energy: float | None = option(
-        None, "share of the squared singular values to keep, in place of ratio", "between 0 and 1"
+        None,
+        "share of the squared singular values, or of the squared outputs, to keep in place of ratio",
+        "between 0 and 1",
     )
     min_outputs: int = option(10, "leave weights of fewer outputs whole, as PELA does", "0 and up")
     stored: bool = option(False, "also where the node cannot be split in two: a smaller file, multiplied back at load")
@@ -70,14 +73,18 @@ class LowRank(Pass):
         size = rank * sum(shape) * site.dtype.itemsize
         return Refusal(reason) if reason else Preview(f"rank {rank} ({site.dtype} x {site.dtype})", size)
 
+    def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
+        return frozenset() if isinstance(self.preview(shape, site), Refusal) else frozenset({"gram"})
+
     def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Product | Refusal:  # noqa: D102
+        gram = None if inputs is None else inputs.gram
         if self.energy is not None:
-            first, second = truncate(weight.values, energy=self.energy)
+            first, second = truncate(weight.values, energy=self.energy, gram=gram)
             reason = self._refuse(weight.shape, first.shape[1], weight.dtype.itemsize)
             if reason:
                 return Refusal(reason)
         else:
-            first, second = truncate(weight.values, rank=self._rank(weight.shape))
+            first, second = truncate(weight.values, rank=self._rank(weight.shape), gram=gram)
         return Product(_stored(first, weight), _stored(second, weight))
 
     def _rank(self, shape: tuple[int, int]) -> int:

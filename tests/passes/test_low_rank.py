@@ -48,6 +48,31 @@ def test_factors_are_balanced(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(second @ second.T, np.diag(values), atol=1e-5 * values[0])
 
 
+@pytest.mark.parametrize("shape", SHAPES[:3])
+@pytest.mark.parametrize("rank", [1, 12])
+def test_with_a_gram_matrix_the_outputs_have_the_least_error(shape: tuple[int, int], rank: int) -> None:
+    weight, rows = gaussian(*shape), gaussian(500, shape[1], seed=1) @ np.diag(np.logspace(0, -2, shape[1]))
+    first, second = fit.truncate(weight, rank=rank, gram=(rows.T @ rows / 500).astype(np.float32))
+    outputs = rows @ weight.T.astype(np.float64)
+    least = np.sqrt((np.linalg.svd(outputs, compute_uv=False)[rank:] ** 2).sum())
+    plain_first, plain_second = fit.truncate(weight, rank=rank)
+    lost, plain = (
+        np.linalg.norm(outputs - rows @ (a @ b).T) for a, b in ((first, second), (plain_first, plain_second))
+    )
+    assert least <= lost < 1.01 * least
+    assert lost < 0.97 * plain
+    np.testing.assert_allclose(np.linalg.norm(first, axis=0), np.linalg.norm(second, axis=1), rtol=1e-5)
+
+
+def test_inputs_that_never_come_are_no_obstacle() -> None:
+    gram = np.zeros((30, 30), np.float32)
+    gram[:3, :3] = np.eye(3)
+    first, second = fit.truncate(gaussian(20, 30), rank=5, gram=gram)
+    np.testing.assert_allclose((first @ second)[:, :3], gaussian(20, 30)[:, :3], atol=0.02)
+    first, second = fit.truncate(gaussian(40, 30), rank=5, gram=np.zeros_like(gram))
+    assert np.isfinite(first).all() and np.isfinite(second).all()
+
+
 def test_small_singular_values_are_as_good_as_in_a_float32_svd() -> None:
     rng = np.random.default_rng(0)
     left, right = (np.linalg.qr(rng.standard_normal((60, 60)))[0] for _ in range(2))
