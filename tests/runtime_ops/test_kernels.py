@@ -28,8 +28,8 @@ TABLE = Path(__file__).parents[2] / "runtime_ops" / "csrc" / "kernels" / "kernel
 KERNELS = re.findall(r"^REGC_KERNEL\((\w+), \w+\)$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
 CASES = {
     "quantize": ("TernaryMatMul", (1, 20)),
-    "ternary_stream": ("TernaryMatMul", (1, 8)),
-    "ternary_panel": ("TernaryMatMul", (9, 40)),
+    "ternary_stream": ("TernaryMatMul", (1, 5)),
+    "ternary_panel": ("TernaryMatMul", (6, 40)),
     "ternary_float_stream": ("TernaryMatMulFloat", (1, 3)),
     "ternary_float_panel": ("TernaryMatMulFloat", (4, 30)),
     "rf8_stream": ("RF8MatMul", (1, 3)),

@@ -150,6 +150,9 @@ struct Kernels {
 #define REGC_KERNEL(name, task) void (*name)(const task&);
 #include "kernels/kernels.inc"
 #undef REGC_KERNEL
+  // The most rows for which streaming beats decoding a panel, of each pair of kernels.
+  size_t ternary_stream_rows;
+  size_t float_stream_rows;
 };
 
 // The kernels for an instruction set, which the CPU must have.

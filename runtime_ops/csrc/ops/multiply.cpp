@@ -48,7 +48,7 @@ struct Rows {
 
 void run_tasks(const kernels::Kernels& kernels, const Method& method, const Matrix& w, const Rows& in,
                size_t rows, const Out& out, const Parallel& parallel) {
-  const bool stream = rows <= method.stream_rows;
+  const bool stream = rows <= kernels.*method.stream_rows;
   const auto kernel = kernels.*(stream ? method.stream : method.panel);
   const size_t tiles = ceil_div(w.outputs, kernels::kTile);
   const bool small = w.outputs * w.inputs <= kInlineWork / rows;
@@ -73,7 +73,7 @@ void run_tasks(const kernels::Kernels& kernels, const Method& method, const Matr
 
 void multiply_quantized(const kernels::Kernels& kernels, const Method& method, const Matrix& w,
                         const float* x, size_t rows, const Out& out, const Parallel& parallel) {
-  const bool stream = rows <= method.stream_rows;
+  const bool stream = rows <= kernels.*method.stream_rows;
   const size_t padded = w.blocks * method.x_block;
   const Buffer<uint8_t> q(rows, padded);
   const Buffer<float> scale(rows, 1);

@@ -13,14 +13,10 @@ using MatMulKernel = void (*kernels::Kernels::*)(const kernels::MatMulTask&);
 struct Method {
   MatMulKernel stream;
   MatMulKernel panel;
-  bool quantized;      // int8 activations
-  size_t x_block;      // inputs that 64 bytes of codes hold
-  size_t stream_rows;  // the most rows that are streamed
+  bool quantized;                         // int8 activations
+  size_t x_block;                         // inputs that 64 bytes of codes hold
+  size_t kernels::Kernels::*stream_rows;  // the most rows that are streamed
 };
-
-// Where streaming still beats decoding a panel, on Ice Lake with AVX-512 and with AVX2.
-constexpr size_t kInt8StreamRows = 8;
-constexpr size_t kFloatStreamRows = 3;
 
 // A weight as an operator has read it, and how it is multiplied. Memory belongs to the tensors it came from.
 class Weight {

@@ -26,7 +26,7 @@ std::unique_ptr<const Weight> read(const std::vector<Tensor>& tensors, const std
   w.codes = codes.as<uint8_t>();
   read_affine(w, tensors[1], tensors[2], node);
   const Method method = {&Kernels::rf8_stream, &Kernels::rf8_panel, false, kernels::kRF8Block,
-                         kFloatStreamRows};
+                         &Kernels::float_stream_rows};
   return std::make_unique<const PackedWeight>(w, method);
 }
 

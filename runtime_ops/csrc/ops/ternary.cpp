@@ -66,7 +66,7 @@ Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
 
 std::unique_ptr<const Weight> read_int8(const std::vector<Tensor>& tensors, const std::string& node) {
   const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock,
-                         kInt8StreamRows};
+                         &Kernels::ternary_stream_rows};
   const Matrix w = read(tensors, node);
   if (w.inputs <= kernels::kMaxInt8Inputs) return std::make_unique<const PackedWeight>(w, method);
   throw InvalidInput(node + "shape says K = " + std::to_string(w.inputs) +
@@ -75,7 +75,7 @@ std::unique_ptr<const Weight> read_int8(const std::vector<Tensor>& tensors, cons
 
 std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const std::string& node) {
   const Method method = {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, false,
-                         kernels::kTernaryBlock, kFloatStreamRows};
+                         kernels::kTernaryBlock, &Kernels::float_stream_rows};
   return std::make_unique<const PackedWeight>(read(tensors, node), method);
 }
 

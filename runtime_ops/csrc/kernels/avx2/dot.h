@@ -7,6 +7,8 @@ namespace regc::kernels::REGC_ISA {
 // products.
 constexpr int kPanelRows = 4;
 constexpr int kPanelTiles = 1;
+// Rows of TernaryMatMul that are streamed.
+constexpr size_t kTernaryStreamRows = 8;
 
 // sum + the four products of each lane, unsigned times signed. The pair sums fit int16 where |s8| <= 64.
 REGC_INLINE __m256i dot_half(__m256i sum, __m256i u8, __m256i s8) {
@@ -36,18 +38,18 @@ REGC_INLINE __m256i ternary_half_sums(const uint8_t* codes, size_t blocks, const
   return _mm256_add_epi32(_mm256_madd_epi16(even, ones), _mm256_srai_epi32(_mm256_madd_epi16(odd, ones), 2));
 }
 
-// sums[t] += sum of code * q over some blocks of T tiles that are `stride` bytes apart.
-template <int T>
-REGC_INLINE void ternary_sums(const uint8_t* codes, size_t stride, size_t blocks, const uint8_t* q,
-                              I16 (&sums)[T]) {
+// sums[t] += sum of code * q over some blocks of T tiles.
+template <int T, class Streams>
+REGC_INLINE void ternary_sums(const Streams& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
   constexpr size_t kBlocks = 8;
+  for (size_t done = 0; done < blocks; done += kBlocks) {
+    const size_t some = blocks - done < kBlocks ? blocks - done : kBlocks;
+    for (size_t block = done; block < done + some; ++block) streams.fetch(block);
 #pragma GCC unroll 2
-  for (int t = 0; t < T; ++t) {
-    const uint8_t* tile = codes + static_cast<size_t>(t) * stride;
-    for (size_t done = 0; done < blocks; done += kBlocks) {
-      const size_t some = blocks - done < kBlocks ? blocks - done : kBlocks;
-      sums[t] = add_i(sums[t], {ternary_half_sums(tile + 64 * done, some, q + 16 * done),
-                                ternary_half_sums(tile + 64 * done + 32, some, q + 16 * done)});
+    for (int t = 0; t < T; ++t) {
+      const uint8_t* codes = streams.at(done, t);
+      sums[t] = add_i(sums[t], {ternary_half_sums(codes, some, q + 16 * done),
+                                ternary_half_sums(codes + 32, some, q + 16 * done)});
     }
   }
 }

@@ -8,6 +8,9 @@ REGC_INLINE __m256i ternary_half(__m256i codes, int p, __m256i multiplier) {
   return _mm256_sign_epi8(multiplier, _mm256_sub_epi8(field, _mm256_set1_epi8(1)));
 }
 
+// What ternary_bytes needs to know of the multipliers of sixteen outputs.
+REGC_INLINE B64 ternary_table(const uint8_t* multiplier) { return spread(multiplier); }
+
 // multiplier * trit of field p, as int8.
 REGC_INLINE B64 ternary_bytes(B64 codes, int p, B64 multiplier) {
   return {ternary_half(codes.lo, p, multiplier.lo), ternary_half(codes.hi, p, multiplier.hi)};

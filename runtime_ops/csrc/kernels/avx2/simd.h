@@ -24,6 +24,7 @@ struct B64 {
 
 // Tiles side by side in the stream kernels.
 constexpr int kStreamTiles = 2;
+constexpr size_t kFloatStreamRows = 3;
 // Rows of the block-sparse register tile.
 constexpr size_t kSparseRows = 4;
 

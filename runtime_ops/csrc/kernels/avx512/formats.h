@@ -5,14 +5,21 @@
 
 namespace regc::kernels::avx512 {
 
-// multiplier * trit of field p, as int8. Two tests and two masked moves need no shift, unlike (code >> 2p &
-// 3) - 1.
-REGC_INLINE B64 ternary_bytes(B64 codes, int p, B64 multiplier) {
-  const __mmask64 zero_or_less = _mm512_testn_epi8_mask(codes, fill_b(static_cast<uint8_t>(2 << 2 * p)));
-  const __mmask64 minus =
-      _mm512_mask_testn_epi8_mask(zero_or_less, codes, fill_b(static_cast<uint8_t>(1 << 2 * p)));
-  const B64 plus_or_zero = _mm512_maskz_mov_epi8(~zero_or_less, multiplier);
-  return _mm512_mask_sub_epi8(plus_or_zero, minus, _mm512_setzero_si512(), multiplier);
+// The multipliers of sixteen outputs as a table of bytes for each 128-bit lane: -m, 0, m, 0 for each of its
+// four outputs.
+REGC_INLINE B64 ternary_table(const uint8_t* multiplier) {
+  const I16 m = widen(multiplier);
+  const I16 minus = _mm512_and_si512(sub_i(zero_i(), m), fill_i(0xFF));
+  return _mm512_or_si512(_mm512_slli_epi32(m, 16), minus);
+}
+
+// multiplier * trit of field p, as int8: the field and the number of its output in its lane are the place in
+// the table.
+REGC_INLINE B64 ternary_bytes(B64 codes, int p, B64 table) {
+  const B64 output = _mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0);
+  const B64 field = _mm512_srli_epi16(codes, static_cast<unsigned>(2 * p));
+  constexpr int kAndOr = 0xEA;  // a & b | c
+  return _mm512_shuffle_epi8(table, _mm512_ternarylogic_epi32(field, fill_b(3), output, kAndOr));
 }
 
 // multiplier * trit of the field that starts at a bit of each 32-bit lane, as float32.
@@ -23,24 +30,22 @@ REGC_INLINE F16 ternary_floats(I16 codes, int bit, F16 multiplier) {
   return mul_f(_mm512_permutexvar_ps(field, trits), multiplier);
 }
 
-// sums[t] += sum of code * q over some blocks of T tiles that are `stride` bytes apart. A field stays where
-// it is in its byte, so that one AND selects it; the factor 4**p is shifted out once at the end.
-template <int T>
-REGC_INLINE void ternary_sums(const uint8_t* codes, size_t stride, size_t blocks, const uint8_t* q,
-                              I16 (&sums)[T]) {
-  constexpr int kAhead = 1024;  // bytes to prefetch ahead in each of the T streams
+// sums[t] += sum of code * q over some blocks of T tiles. A field stays where it is in its byte, so that one
+// AND selects it; the factor 4**p is shifted out once at the end.
+template <int T, class Streams>
+REGC_INLINE void ternary_sums(const Streams& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
   I16 field[T][4];
 #pragma GCC unroll 4
   for (int t = 0; t < T; ++t) {
     field[t][0] = sums[t];
     field[t][1] = field[t][2] = field[t][3] = zero_i();
   }
-  for (size_t block = 0; block < blocks; ++block, codes += 64, q += 16) {
+  for (size_t block = 0; block < blocks; ++block, q += 16) {
+    streams.fetch(block);
     const B64 x[4] = {fill_4(q), fill_4(q + 4), fill_4(q + 8), fill_4(q + 12)};
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) {
-      const B64 code = load_b(codes + static_cast<size_t>(t) * stride);
-      prefetch(codes + static_cast<size_t>(t) * stride + kAhead);
+      const B64 code = load_b(streams.at(block, t));
 #pragma GCC unroll 4
       for (int p = 0; p < 4; ++p) {
         field[t][p] =

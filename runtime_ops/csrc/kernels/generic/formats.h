@@ -7,6 +7,9 @@ namespace regc::kernels::generic {
 
 REGC_INLINE int trit(unsigned codes, int bit) { return static_cast<int>(codes >> bit & 3U) - 1; }
 
+// What ternary_bytes needs to know of the multipliers of sixteen outputs.
+REGC_INLINE B64 ternary_table(const uint8_t* multiplier) { return spread(multiplier); }
+
 // multiplier * trit of field p, as int8.
 REGC_INLINE B64 ternary_bytes(const B64& codes, int p, const B64& multiplier) {
   B64 v;
@@ -21,13 +24,12 @@ REGC_INLINE F16 ternary_floats(const I16& codes, int bit, const F16& multiplier)
       [&](size_t i) { return static_cast<float>(trit(bits(codes.lane[i]), bit)) * multiplier.lane[i]; });
 }
 
-// sums[t] += sum of code * q over some blocks of T tiles that are `stride` bytes apart.
-template <int T>
-REGC_INLINE void ternary_sums(const uint8_t* codes, size_t stride, size_t blocks, const uint8_t* q,
-                              I16 (&sums)[T]) {
+// sums[t] += sum of code * q over some blocks of T tiles.
+template <int T, class Streams>
+REGC_INLINE void ternary_sums(const Streams& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
   for (int t = 0; t < T; ++t) {
     for (size_t block = 0; block < blocks; ++block) {
-      const B64 code = load_b(codes + static_cast<size_t>(t) * stride + 64 * block);
+      const B64 code = load_b(streams.at(block, t));
       for (int p = 0; p < 4; ++p) {
         B64 field;
         for (size_t i = 0; i < 64; ++i) field.byte[i] = static_cast<uint8_t>(code.byte[i] >> 2 * p & 3);

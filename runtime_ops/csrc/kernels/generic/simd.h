@@ -22,6 +22,8 @@ struct B64 {
 constexpr int kPanelRows = 2;
 constexpr int kPanelTiles = 1;
 constexpr int kStreamTiles = 1;
+constexpr size_t kTernaryStreamRows = 8;
+constexpr size_t kFloatStreamRows = 3;
 constexpr size_t kSparseRows = 4;
 
 template <class Result, class Function>

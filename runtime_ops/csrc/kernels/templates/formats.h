@@ -56,7 +56,7 @@ struct TernaryInt8 {
   using Group = B64;
   static constexpr size_t kSteps = 4;
   static Group group(const Matrix& w, size_t tile, size_t group) {
-    return spread(tile_multiplier(w, tile, group));
+    return ternary_table(tile_multiplier(w, tile, group));
   }
   template <class Function>
   REGC_INLINE void each(const uint8_t* codes, Group multiplier, const Function& function) {

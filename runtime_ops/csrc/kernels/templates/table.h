@@ -41,6 +41,8 @@ const Kernels kKernels = {
 #define REGC_KERNEL(name, task) &name,
 #include "kernels/kernels.inc"
 #undef REGC_KERNEL
+    kTernaryStreamRows,
+    kFloatStreamRows,
 };
 
 }  // namespace regc::kernels::REGC_ISA
