@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,30 @@ _FLOAT32 = np.dtype(np.float32)
 def operator_at(leaf: Coded, opset: int) -> str | None:
     """The operator that multiplies by a coded leaf in a model of this opset; None when all of them need a newer one."""
     return next((name for name in leaf.matmuls if OPERATORS[name].since_opset <= opset), None)
+
+
+def ends_in_ours(term: Term, opset: int) -> bool:
+    """Whether an operator of ours gives the product with a term, so that an epilogue can be its own."""
+    match term:
+        case Product():
+            return ends_in_ours(term.first, opset)
+        case Coded():
+            return operator_at(term, opset) is not None
+    return False
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What follows a product: ``bias``, float32 ``[N]`` or ``[1]``, and an ending of
+    :mod:`regc.runtime_ops.endings`, of which ``Add`` adds ``other``.
+    """
+
+    bias: gs.Constant | None = None
+    ending: str = ""
+    other: gs.Tensor | None = None
+
+
+NOTHING = Epilogue()
 
 
 class Operands:
@@ -120,29 +145,42 @@ class Emitter:
                 return self.cast(values, term.dtype, _FLOAT32)
         raise TypeError(f"no way to decode {type(term).__name__}")
 
-    def multiply(self, term: Term, x: gs.Tensor, dtype: np.dtype[Any], bias: gs.Constant | None = None) -> gs.Tensor:
-        """``x @ W.T + bias`` for ``x [..., K]`` of type ``dtype``, as is the result; ``bias`` float32 ``[N]``."""
+    def multiply(self, term: Term, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue = NOTHING) -> gs.Tensor:
+        """``x @ W.T`` and what follows, for ``x [..., K]`` of type ``dtype``, as is the result.
+
+        An ending asks for a term that :func:`ends_in_ours`, and for float32.
+        """
         match term:
             case Product():
-                return self.multiply(term.first, self.multiply(term.second, x, dtype), dtype, bias)
+                return self.multiply(term.first, self.multiply(term.second, x, dtype), dtype, then)
             case Sum():
-                return self.op("Add", [self.multiply(term.first, x, dtype, bias), self.multiply(term.second, x, dtype)])
+                return self._multiply_sum(term, x, dtype, then)
             case Coded():
-                return self._multiply_coded(term, x, dtype, bias)
+                return self._multiply_coded(term, x, dtype, then)
             case Dense():
                 weight = self.operands.dense(
                     term, "factor.T", self.name, np.ascontiguousarray(term.values.T.astype(dtype))
                 )
                 product = self.op("MatMul", [x, weight])
-                return product if bias is None else self.op("Add", [product, self.cast(bias, _FLOAT32, dtype)])
+                return (
+                    product if then.bias is None else self.op("Add", [product, self.cast(then.bias, _FLOAT32, dtype)])
+                )
         raise TypeError(f"no way to multiply by {type(term).__name__}")
 
-    def _multiply_coded(self, leaf: Coded, x: gs.Tensor, dtype: np.dtype[Any], bias: gs.Constant | None) -> gs.Tensor:
-        constants = dict(self.operands.of(leaf, self.name))
-        constants["x"] = self.cast(x, dtype, _FLOAT32)
-        constants["bias"] = bias if bias is not None else self.operands.small(np.zeros(1, np.float32), "regc.no_bias")
-        operator = operator_at(leaf, self.operands.model.opset) or leaf.matmuls[0]
-        product = self.ours(operator, [constants[key] for key in OPERATORS[operator].inputs])
+    def _multiply_sum(self, term: Sum, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
+        first = self.multiply(term.first, x, dtype, then)
+        if dtype == _FLOAT32 and ends_in_ours(term.second, self.operands.model.opset):
+            return self.multiply(term.second, x, dtype, Epilogue(ending="Add", other=first))
+        return self.op("Add", [first, self.multiply(term.second, x, dtype)])
+
+    def _multiply_coded(self, leaf: Coded, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
+        inputs: dict[str, gs.Tensor] = dict(self.operands.of(leaf, self.name))
+        inputs["x"] = self.cast(x, dtype, _FLOAT32)
+        inputs["bias"] = then.bias or self.operands.small(np.zeros(1, np.float32), "regc.no_bias")
+        if then.other is not None:
+            inputs["other"] = then.other
+        operator = (operator_at(leaf, self.operands.model.opset) or leaf.matmuls[0]) + then.ending
+        product = self.ours(operator, [inputs[key] for key in OPERATORS[operator].inputs])
         return self.cast(product, _FLOAT32, dtype)
 
     def insert(self, graph: gs.Graph, result: gs.Tensor, output: gs.Tensor, *, before: gs.Node | None = None) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.convolve import convolve
-from regc.compiler.lower.emit import Emitter, Operands, operator_at
+from regc.compiler.lower.emit import Emitter, Epilogue, Operands, ends_in_ours, operator_at
+from regc.compiler.lower.epilogue import Followers, Surroundings, followers
 from regc.compiler.model import Model, load_values
 from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replaceable
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Transpose
-from regc.compiler.terms import Coded, Product, Sum, Term
+from regc.compiler.terms import Coded, Float32, Product, Sum, Term
 
 _FLOAT32 = np.dtype(np.float32)
 _MULTIPLIES = frozenset({"Conv", "MatMul"})
@@ -51,19 +52,35 @@ class Lowering:
         if emit is None:
             return []
         emitter = Emitter(self.operands, name)
-        result = emit(emitter, reader, term)
+        found = self._followers(reader, term)
+        result = emit(emitter, reader, term, found)
         ours = [f"{node.domain}::{node.op}" for node in emitter.nodes if node.domain]
         standard = [node.op for node in emitter.nodes if node.op in _MULTIPLIES]
-        self._take_place(emitter, reader, result)
+        self._take_place(emitter, reader, found, result)
         return ours or standard
 
-    def _take_place(self, emitter: Emitter, reader: Reader, result: gs.Tensor) -> None:
-        node, output = reader.node, reader.node.outputs[0]
-        weight = node.inputs[reader.role.index]
-        node.outputs.clear()
-        emitter.insert(reader.graph, result, output, before=node)
-        self._remove(node)
-        self._sweep(weight)
+    def _followers(self, reader: Reader, term: Term) -> Followers:
+        """The nodes behind the reader's that the operator for the term does, too."""
+        node, product = reader.node, reader.node.outputs[0]
+        if reader.dtype != _FLOAT32 or not _gives_product(reader) or not ends_in_ours(term, self.model.opset):
+            return Followers(product)
+        rank = max(1, len(node.inputs[0].shape or ()))
+        here = Surroundings(reader.graph, {id(output) for output in self.scopes.outputs()}, term.shape[0], rank)
+        return followers(product, here, biased=_gemm_bias(node) is not None)
+
+    def _take_place(self, emitter: Emitter, reader: Reader, found: Followers, result: gs.Tensor) -> None:
+        """Put the emitted nodes where the last of those stands that they replace: all of their inputs are known there.
+
+        That may be far behind the reader, as a residual connection may be computed in between.
+        """
+        nodes = [reader.node, *found.nodes]
+        inputs = [tensor for node in nodes for tensor in node.inputs]
+        nodes[-1].outputs.clear()
+        emitter.insert(reader.graph, result, found.output, before=nodes[-1])
+        for node in nodes:
+            _remove(reader.graph, node)
+        for tensor in inputs:
+            self._sweep(tensor)
 
     def _sweep(self, tensor: gs.Tensor) -> None:
         """Remove the chain that computes a tensor which nothing reads any more."""
@@ -72,14 +89,9 @@ class Lowering:
         while left:
             tensor = left.pop()
             if tensor.inputs and not tensor.outputs and id(tensor) not in kept:
-                left += tensor.inputs[0].inputs
-                self._remove(tensor.inputs[0])
-
-    def _remove(self, node: gs.Node) -> None:
-        graph = self.scopes.graph_of(node)
-        graph.nodes[:] = [other for other in graph.nodes if other is not node]
-        node.inputs.clear()
-        node.outputs.clear()
+                node = tensor.inputs[0]
+                left += node.inputs
+                _remove(self.scopes.graph_of(node), node)
 
     def _decode(self, holder: Holder, name: str, term: Term) -> None:
         """Compute the stored tensor, in its own shape and type, from the term."""
@@ -89,7 +101,7 @@ class Lowering:
             tensor.to_variable(dtype=dtype, shape=list(holder.layout.base))
             tensor.type = "tensor_type"
         else:
-            self._remove(tensor.inputs[0])
+            _remove(self.scopes.graph_of(tensor.inputs[0]), tensor.inputs[0])
         emitter = Emitter(self.operands, name)
         matrix = emitter.moved(emitter.decode(term), holder.layout.inverse())
         if moved:
@@ -97,7 +109,13 @@ class Lowering:
         emitter.insert(holder.graph, emitter.cast(matrix, _FLOAT32, dtype), tensor)
 
 
-_Emit = Callable[[Emitter, Reader, Term], gs.Tensor]
+_Emit = Callable[[Emitter, Reader, Term, Followers], gs.Tensor]
+
+
+def _remove(graph: gs.Graph, node: gs.Node) -> None:
+    graph.nodes[:] = [other for other in graph.nodes if other is not node]
+    node.inputs.clear()
+    node.outputs.clear()
 
 
 def _way(holder: Holder, reader: Reader, term: Term, opset: int) -> _Emit | None:
@@ -105,17 +123,39 @@ def _way(holder: Holder, reader: Reader, term: Term, opset: int) -> _Emit | None
     if replaceable(holder, reader) and _legal(term, opset):
         return _gemm if reader.node.op == "Gemm" else _matmul
     same = reader.role.splittable and reader.layout.same_as(holder.layout)
-    return convolve if same and reader.node.op == "Conv" and isinstance(term, Product | Sum) else None
+    return _convolve if same and reader.node.op == "Conv" and isinstance(term, Product | Sum) else None
 
 
 def _legal(term: Term, opset: int) -> bool:
     return all(operator_at(leaf, opset) is not None for leaf in term.leaves() if isinstance(leaf, Coded))
 
 
-def _matmul(emitter: Emitter, reader: Reader, term: Term) -> gs.Tensor:
+def _gives_product(reader: Reader) -> bool:
+    """Whether the reader's node gives ``x @ W.T``, to which at most a bias is added, as it is."""
+    node = reader.node
+    if node.op == "Gemm":
+        biased = len(node.inputs) > 2 and not node.inputs[2].is_empty()
+        return bool(node.attrs.get("alpha", 1.0) == 1.0) and (not biased or _gemm_bias(node) is not None)
+    return reader.role.index == 1
+
+
+def _convolve(emitter: Emitter, reader: Reader, term: Term, _: Followers) -> gs.Tensor:
+    return convolve(emitter, reader, term)
+
+
+def _epilogue(emitter: Emitter, found: Followers, outputs: int, bias: Float32 | None = None) -> Epilogue:
+    """The epilogue that stands for the followers of a product, whose own bias may be given."""
+    bias = found.bias if bias is None else bias
+    if bias is None:
+        return Epilogue(None, found.ending, found.other)
+    whole = np.ascontiguousarray(np.broadcast_to(bias, (outputs,)))
+    return Epilogue(emitter.operands.small(whole, f"{emitter.name}.bias"), found.ending, found.other)
+
+
+def _matmul(emitter: Emitter, reader: Reader, term: Term, found: Followers) -> gs.Tensor:
     x = reader.node.inputs[1 - reader.role.index]
     if reader.role.index == 1:
-        return emitter.multiply(term, x, reader.dtype)
+        return emitter.multiply(term, x, reader.dtype, _epilogue(emitter, found, term.shape[0]))
     rank = len(x.shape)
     return _swap(emitter, emitter.multiply(term, _swap(emitter, x, rank), reader.dtype), rank)
 
@@ -128,14 +168,15 @@ def _swap(emitter: Emitter, tensor: gs.Tensor, rank: int) -> gs.Tensor:
     return emitter.moved(tensor, [Transpose((*batch, column, row))])
 
 
-def _gemm(emitter: Emitter, reader: Reader, term: Term) -> gs.Tensor:
+def _gemm(emitter: Emitter, reader: Reader, term: Term, found: Followers) -> gs.Tensor:
     """``alpha * x @ W.T + beta * C``."""
     node = reader.node
     alpha, beta = node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)
     x = emitter.moved(node.inputs[0], [Transpose((1, 0))] if node.attrs.get("transA", 0) else [])
     added = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() and beta != 0 else None
-    bias = _row_bias(emitter, added, beta, term.shape[0]) if alpha == 1.0 else None
-    y = _scaled(emitter, emitter.multiply(term, x, reader.dtype, bias), alpha, reader.dtype)
+    bias = _gemm_bias(node) if alpha == 1.0 else None
+    then = _epilogue(emitter, found, term.shape[0], bias)
+    y = _scaled(emitter, emitter.multiply(term, x, reader.dtype, then), alpha, reader.dtype)
     if added is None or bias is not None:
         return y
     return emitter.op("Add", [y, _scaled(emitter, added, beta, reader.dtype)])
@@ -147,10 +188,10 @@ def _scaled(emitter: Emitter, tensor: gs.Tensor, factor: float, dtype: np.dtype[
     return emitter.op("Mul", [tensor, emitter.operands.small(np.array(factor, dtype), "regc.factor")])
 
 
-def _row_bias(emitter: Emitter, added: gs.Tensor | None, beta: float, outputs: int) -> gs.Constant | None:
-    """``beta * C`` as float32 ``[N]`` when C is a constant that is the same for all rows."""
-    constant = constant_of(added) if added is not None else None
+def _gemm_bias(node: gs.Node) -> Float32 | None:
+    """``beta * C`` of a Gemm as float32 ``[N]`` or ``[1]`` when C is a constant that is the same for all rows."""
+    beta = node.attrs.get("beta", 1.0)
+    constant = constant_of(node.inputs[2]) if node.op == "Gemm" and len(node.inputs) > 2 and beta != 0 else None
     if constant is None or any(size != 1 for size in tuple(constant.shape)[:-1]):
         return None
-    values = load_values(constant).reshape(-1).astype(np.float32) * np.float32(beta)
-    return emitter.operands.small(np.ascontiguousarray(np.broadcast_to(values, (outputs,))), f"{emitter.name}.bias")
+    return load_values(constant).reshape(-1).astype(np.float32) * np.float32(beta)

@@ -49,7 +49,8 @@ def test_every_site_has_a_record_with_bytes_and_error() -> None:
         assert record.error is not None
         assert 0.3 < record.error < 1
         assert [d.leaf for d in record.decisions] == ["", "A", "B"]
-        assert record.emitted == "ai.regc::RF8MatMul"
+    product, with_relu = "ai.regc::RF8MatMul", "ai.regc::RF8MatMulRelu"
+    assert [record.emitted for record in result.records] == [f"{product}; {with_relu}", product]
 
 
 def test_the_proto_given_is_not_touched() -> None:
@@ -144,7 +145,7 @@ def test_the_manager_works_on_its_own() -> None:
     opened = from_proto(two_layers())
     records = PassManager([RF8()]).run(opened)
     assert all(record.changed for record in records)
-    assert op_types(opened.to_proto()) == ["ai.regc::RF8MatMul", "Relu", "ai.regc::RF8MatMul"]
+    assert op_types(opened.to_proto()) == ["ai.regc::RF8MatMulRelu", "ai.regc::RF8MatMul"]
 
 
 @dataclass(frozen=True, kw_only=True)

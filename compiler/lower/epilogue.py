@@ -1,0 +1,105 @@
+"""What follows a product in the graph and can be done by the operator that computes it.
+
+First a constant that is added to every row, the operator's bias; then an activation, or the sum with another tensor
+(a residual connection). Read and written by nodes of their own they cost more than in the operator, which has every
+output in a register.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from regc.compiler.lower.activations import activation_of
+from regc.compiler.model import load_values
+from regc.compiler.sites.chains import constant_of
+from regc.compiler.terms import Float32
+
+_STANDARD = (None, "", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Followers:
+    """Nodes behind a product that its operator can do, the last of which gives ``output``.
+
+    ``bias`` is float32 ``[N]`` or ``[1]``, ``ending`` a row of :mod:`regc.runtime_ops.endings` or empty, and
+    ``other`` what ``Add`` adds.
+    """
+
+    output: gs.Tensor
+    nodes: tuple[gs.Node, ...] = ()
+    bias: Float32 | None = None
+    ending: str = ""
+    other: gs.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Of a product: its graph, the identities of all graph outputs, its N outputs and the rank of its result.
+
+    ``rank`` is at least 1; where it is not known, that is all that counts on.
+    """
+
+    graph: gs.Graph
+    kept: set[int]
+    outputs: int
+    rank: int = 1
+
+    def holds(self, node: gs.Node) -> bool:
+        """Whether a node is in the graph itself, not in the body of another of its nodes."""
+        return any(other is node for other in self.graph.nodes)
+
+
+def followers(product: gs.Tensor, here: Surroundings, *, biased: bool = False) -> Followers:
+    """What follows a float32 product; ``biased`` tells that the operator has a bias already."""
+    found = Followers(product)
+    for look in (_bias, _activation, _sum):
+        if look is not _bias or not biased:
+            found = look(found, here) or found
+        if found.ending:
+            break
+    return found
+
+
+def _bias(found: Followers, here: Surroundings) -> Followers | None:
+    node = _only_add(found.output, here)
+    constant = constant_of(_added(node, found.output)) if node is not None else None
+    if node is None or constant is None:
+        return None
+    shape = (1, *constant.shape)
+    leading, last = shape[:-1], shape[-1]
+    fits = last in (1, here.outputs) and all(size == 1 for size in leading) and len(leading) <= here.rank
+    if not fits:
+        return None
+    values = load_values(constant).astype(np.float32).reshape(-1)
+    return Followers(node.outputs[0], (*found.nodes, node), values)
+
+
+def _activation(found: Followers, here: Surroundings) -> Followers | None:
+    activation = activation_of(found.output, here.holds, here.kept)
+    if activation is None:
+        return None
+    return Followers(activation.output, (*found.nodes, *activation.nodes), found.bias, activation.ending)
+
+
+def _sum(found: Followers, here: Surroundings) -> Followers | None:
+    node = _only_add(found.output, here)
+    if node is None or constant_of(other := _added(node, found.output)) is not None:
+        return None
+    return Followers(node.outputs[0], (*found.nodes, node), found.bias, "Add", other)
+
+
+def _only_add(tensor: gs.Tensor, here: Surroundings) -> gs.Node | None:
+    """The one node that reads a tensor, if it is an Add with another tensor."""
+    if id(tensor) in here.kept or len(tensor.outputs) != 1:
+        return None
+    node = tensor.outputs[0]
+    adds = node.op == "Add" and node.domain in _STANDARD and len(node.inputs) == 2 and not node.attrs
+    return node if adds and here.holds(node) else None
+
+
+def _added(node: gs.Node, tensor: gs.Tensor) -> gs.Tensor:
+    first, second = node.inputs
+    return second if first is tensor else first
