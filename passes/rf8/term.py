@@ -20,12 +20,14 @@ LABEL = "rf8"
 class RF8Term(Coded):
     """``W[n, k] = scale[n] * value(code[n, k])``, held as packed by :mod:`regc.runtime_ops.formats.rf8`.
 
-    ``codes`` are uint8 ``[ceil(N/16), ceil(K/4), 4, 2, 4, 2]``, ``scale`` float32 ``[N]``.
+    ``codes`` are uint8 ``[ceil(N/16), ceil(K/4), 4, 2, 4, 2]``, ``scale`` float32 ``[N]``. ``note`` is what the report
+    has to tell of the fit.
     """
 
     codes: UInt8
     scale: Float32
     inputs: int
+    note: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102
@@ -42,7 +44,7 @@ class RF8Term(Coded):
 
     @property
     def label(self) -> str:  # noqa: D102
-        return LABEL
+        return f"{LABEL}, {self.note}" if self.note else LABEL
 
     @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102

@@ -7,13 +7,13 @@ the format has integers from 0 to 64 (:mod:`regc.runtime_ops.formats.ternary`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from regc.passes import row_slices
+from regc.passes.rounding import last_places, neighbours
 from regc.passes.ternary.fit import Fitted
 from regc.runtime_ops.formats import ternary
 
@@ -21,7 +21,6 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 UInt8 = npt.NDArray[np.uint8]
 
-_EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 _CHUNK = 1 << 19
 
 
@@ -44,7 +43,7 @@ def find(weight: Float32, dtype: np.dtype[np.generic]) -> Exact | None:
 
     ``dtype`` is the type that it was stored in, whose last place says what may be rounding.
     """
-    tolerance = 2 * _EPSILON.get(dtype.name, 2.0**-23)
+    tolerance = last_places(dtype)
     bounds = _block_bounds(weight, tolerance)
     if bounds is None or not bounds[1].any():
         return None
@@ -90,18 +89,11 @@ def _row_scales(scales: Float64, tolerance: float) -> _Scales | None:
         ratios = np.divide(scales * most, top[:, None], out=np.zeros_like(scales), where=top[:, None] > 0)
         tried = np.rint(ratios)
         fits = np.all(np.abs(tried - ratios) <= tolerance * ratios, axis=1)
-        for neighbour in _neighbours((top / most).astype(np.float32)) if fits.any() else ():
+        for neighbour in neighbours((top / most).astype(np.float32)) if fits.any() else ():
             error = np.abs(neighbour[:, None] * tried.astype(np.float32) - scales).sum(axis=1)
             better = fits & (error < least)
             multipliers[better], scale[better], least[better] = tried[better], neighbour[better], error[better]
     return _Scales(multipliers.astype(np.uint8), scale) if np.isfinite(least).all() else None
-
-
-def _neighbours(values: Float32) -> Iterator[Float32]:
-    """The values, and the next floats below and above."""
-    yield values
-    yield np.nextafter(values, np.float32(0))
-    yield np.nextafter(values, np.float32(np.inf))
 
 
 def _packed(weight: Float32, scales: _Scales) -> Fitted:

@@ -237,7 +237,9 @@ def test_what_passes_need_is_gathered_and_told() -> None:
     Recorder.seen.clear()
     x = normal(300, 256)
     result = compile_model(
-        two_layers(), [Recorder(include=("second",)), RF8(include=("first",))], calibration=[{"x": x}]
+        two_layers(),
+        [Recorder(include=("second",)), RF8(include=("first",), rounding="nearest")],
+        calibration=[{"x": x}],
     )
     (inputs,) = Recorder.seen
     assert inputs is not None

@@ -139,8 +139,9 @@ def test_half_precision_gains(site: MakeSite) -> None:
     ("options", "words"),
     [
         ({"scale": "group"}, "rf8: scale must be fitted or row or tensor, got 'group'"),
-        ({"rounding": None}, "rf8: rounding must be shaped or authors or nearest, got None"),
-        ({"rounding": "up"}, "rf8: rounding must be shaped or authors or nearest, got 'up'"),
+        ({"deepshape": 1.0}, "rf8: deepshape must be above 0 and below 1, got 1.0"),
+        ({"deepshape": 0.0}, "got 0.0"),
+        ({"rounding": "up"}, "rf8: rounding must be gptq or shaped or authors or nearest, got 'up'"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], words: str) -> None:
