@@ -11,6 +11,7 @@ from regc.compiler.errors import UsageError
 from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Wanted
 from regc.compiler.lower import Lowering
 from regc.compiler.lower.emit import operator_at
+from regc.compiler.lower.shapes import fold_shapes
 from regc.compiler.model import Model
 from regc.compiler.passes import Decision, Pass, Refusal, SiteInfo
 from regc.compiler.records import Progress, SiteRecord
@@ -101,6 +102,8 @@ class PassManager:
         lowering = Lowering(model, scopes)
         records = [self._record(result, lowering) for result in results]
         model.add_functions(ops.functions(lowering.operands.operators, model.opset))
+        if any(record.changed for record in records):
+            fold_shapes(model)
         return records
 
     def _inflows(self, model: Model, sites: list[Site], inputs: Mapping[str, Statistics] | Calibrate | None) -> Inflows:
