@@ -16,11 +16,12 @@ from regc.compiler.cli.terminal import ProgressBar, printing
 @click.argument("model", type=FILE)
 @click.option("--passes", metavar="TEXT", help="Ask these passes.  [default: all, with their default options]")
 @click.option("--full", is_flag=True, help="One row for each weight, with the names of all nodes that read it.")
+@click.option("--stats", is_flag=True, help="Read the weights, and show the law that each follows.")
 @JSON
-def inspect_command(model: Path, passes: str | None, full: bool, as_json: bool) -> None:
+def inspect_command(model: Path, passes: str | None, full: bool, stats: bool, as_json: bool) -> None:
     """List the weights of MODEL, and what each pass would do with them.
 
-    Every pass is asked as if it were the only one, and from shapes alone: no weight is read.
+    Every pass is asked as if it were the only one, and from shapes alone: no weight is read unless --stats is given.
     """
     from regc.compiler import registry  # noqa: PLC0415 - slow to import
     from regc.compiler.model import load  # noqa: PLC0415
@@ -28,7 +29,7 @@ def inspect_command(model: Path, passes: str | None, full: bool, as_json: bool) 
     from regc.compiler.spec import parse_passes  # noqa: PLC0415
 
     asked = parse_passes(passes) if passes else [pass_() for pass_ in registry.available().values()]
-    inspection = inspect_model(load(model), asked)
+    inspection = inspect_model(load(model), asked, stats=stats)
     with printing() as console:
         if as_json:
             click.echo(json.dumps(inspection_data(inspection), indent=2))

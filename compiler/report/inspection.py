@@ -1,5 +1,5 @@
 """What is in a model, weight by weight, and what passes would do with it: from shapes alone, no weight is
-read.
+read unless its law is asked for.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from rich.text import Text
 
 from regc.compiler.passes import Pass, Preview, Refusal
 from regc.compiler.report import compressed_before, text
+from regc.compiler.report.laws import law_data, laws_of, show_laws
 from regc.compiler.report.layout import Facts, columns
 from regc.compiler.report.summary import grouped
 from regc.compiler.select import Selection
 from regc.compiler.sites import Site, find_sites
 
 if TYPE_CHECKING:
+    from regc.compiler.distribution import Distribution
     from regc.compiler.model import Model
 
 MANY = 100
@@ -29,12 +31,16 @@ Answer = Preview | Refusal
 
 @dataclass(frozen=True)
 class Inspection:
-    """The weights of a model with the answer of each pass, and the bytes of everything else in its files."""
+    """The weights of a model with the answer of each pass, and the bytes of everything else in its files.
+
+    ``laws`` are the distributions of the weights, None when nobody has asked.
+    """
 
     model: Model
     passes: tuple[Pass, ...]
     sites: tuple[Site, ...]
     answers: tuple[tuple[Answer, ...], ...]
+    laws: tuple[Distribution | None, ...] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -42,12 +48,14 @@ class Inspection:
         return sum(site.nbytes for site in self.sites)
 
 
-def inspect_model(model: Model, passes: Sequence[Pass]) -> Inspection:
-    """Ask every pass about every weight, each as if it were the only pass."""
+def inspect_model(model: Model, passes: Sequence[Pass], *, stats: bool = False) -> Inspection:
+    """Ask every pass about every weight, each as if it were the only pass.
+
+    ``stats`` reads the weights, to tell their laws.
+    """
     sites = () if model.opaque else tuple(find_sites(model))
-    return Inspection(
-        model, tuple(passes), sites, tuple(tuple(_answer(pass_, site) for pass_ in passes) for site in sites)
-    )
+    answers = tuple(tuple(_answer(pass_, site) for pass_ in passes) for site in sites)
+    return Inspection(model, tuple(passes), sites, answers, laws_of(sites) if stats else None)
 
 
 def _answer(pass_: Pass, site: Site) -> Answer:
@@ -57,6 +65,7 @@ def _answer(pass_: Pass, site: Site) -> Answer:
 
 def inspection_data(inspection: Inspection) -> dict[str, Any]:
     """The inspection as plain values for JSON."""
+    laws = inspection.laws or (None,) * len(inspection.sites)
     return {
         "model": str(inspection.model.path),
         "opset": inspection.model.opset,
@@ -71,9 +80,10 @@ def inspection_data(inspection: Inspection) -> dict[str, Any]:
                 "type": str(site.info.dtype),
                 "bytes": site.nbytes,
                 "multiplied": site.info.multiplied,
+                "law": law_data(law),
                 "passes": {p.name: _plain(answer) for p, answer in zip(inspection.passes, answers, strict=True)},
             }
-            for site, answers in zip(inspection.sites, inspection.answers, strict=True)
+            for site, answers, law in zip(inspection.sites, inspection.answers, laws, strict=True)
         ],
     }
 
@@ -116,6 +126,8 @@ def show_inspection(inspection: Inspection, console: Console, full: bool = False
         console.print(Text(f"[{mark}] {reason}"))
     if notes.numbers:
         console.print()
+    if inspection.laws:
+        show_laws(inspection.sites, inspection.laws, console, full)
     _show_totals(inspection, console)
 
 

@@ -374,6 +374,15 @@ def test_inspect_lists_weights_and_answers(path: Path) -> None:
     assert set(data["weights"][0]["passes"]) >= {"low-rank", "rf8", "ternary"}
 
 
+def test_inspect_reads_the_weights_only_when_their_laws_are_asked_for(path: Path) -> None:
+    assert "kurtosis" not in regc("inspect", path).stdout
+    outcome = regc("inspect", path, "--stats")
+    assert outcome.exit_code == 0
+    assert "kurtosis" in outcome.stdout
+    law = json.loads(regc("inspect", path, "--stats", "--json").stdout)["weights"][0]["law"]
+    assert law["nu"] == pytest.approx(2, abs=0.2)  # drawn from a normal law
+
+
 def test_passes_are_listed_and_explained() -> None:
     listed = regc("passes")
     assert listed.exit_code == 0

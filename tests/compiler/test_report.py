@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from rich.console import Console
 
 from regc.compiler import Decision, RegcError, SiteInfo, UsageError, compile_model, load
+from regc.compiler.model import from_proto
 from regc.compiler.records import SiteRecord
 from regc.compiler.report import Report, check_report_path, text
 from regc.compiler.report.catalog import show_pass, show_passes
@@ -398,6 +400,39 @@ def test_inspection_asks_every_pass_about_every_weight(tmp_path: Path) -> None:
     assert 'excluded by "big*"' in printed
     assert "weights 2, 132 kB" in printed
     assert "ternary 1 of 2 weights" in printed
+
+
+def test_inspection_shows_the_law_of_every_weight_when_asked(tmp_path: Path) -> None:
+    model = load(two(tmp_path / "m.onnx"))
+    assert [weight["law"] for weight in inspection_data(inspect_model(model, []))["weights"]] == [None, None]
+    inspection = inspect_model(model, [], stats=True)
+    for site, weight in zip(inspection.sites, inspection_data(inspection)["weights"], strict=True):
+        values = site.load().values.astype(np.float64)
+        standard = (values - values.mean()) / values.std()
+        assert weight["law"]["kurtosis"] == pytest.approx((standard**4).mean(), rel=1e-5)
+        assert weight["law"]["skewness"] == pytest.approx((standard**3).mean(), abs=1e-5)
+        assert weight["law"]["peak"] == pytest.approx(np.abs(values).max())
+        assert 0 < weight["law"]["int8_bits"] < 8
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    show_inspection(inspection, console)
+    out: Any = console.file
+    printed = words(out.getvalue())
+    assert "weight nu alpha bits skewness kurtosis" in printed
+    assert f"{inspection_data(inspection)['weights'][0]['law']['nu']:.2f}" in printed
+    assert "1.8 for a uniform law" in printed
+
+
+def test_weights_without_a_law_have_dashes(tmp_path: Path) -> None:
+    proto = onnx.load(two(tmp_path / "m.onnx"))
+    values = numpy_helper.to_array(proto.graph.initializer[0]).copy()
+    values[0, 0] = np.nan
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(values, proto.graph.initializer[0].name))
+    inspection = inspect_model(from_proto(proto), [], stats=True)
+    assert [weight["law"] is None for weight in inspection_data(inspection)["weights"]].count(True) == 1
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    show_inspection(inspection, console)
+    out: Any = console.file
+    assert "- - - - -" in words(out.getvalue())
 
 
 def test_the_catalog_is_made_from_the_fields_of_a_pass() -> None:
