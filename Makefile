@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := pyproject.toml $(shell find compiler passes runtime_ops -type f -not -name '*.pyc' -not -path '*/__pycache__*')
 
-.PHONY: demo test bench lint clean compatibility
+NATIVE := cmake -S runtime_ops/csrc -DREGC_TESTS=ON
+PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libubsan.so)
+
+.PHONY: demo test bench lint clean compatibility sanitize
 
 $(INSTALLED): $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +35,16 @@ bench: $(INSTALLED)  ## operators beside what stock ONNX Runtime offers, as a ta
 
 compatibility: $(INSTALLED)  ## one build of the operator library in onnxruntime 1.17, 1.20, 1.23 and the newest
 	$(BIN)/python -m benchmarks.compatibility
+
+sanitize: $(INSTALLED)  ## kernels and operators under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer (g++, five minutes)
+	$(NATIVE) -B build/address -DREGC_SANITIZE=address,undefined
+	cmake --build build/address -j2
+	build/address/kernels_test 100
+	$(NATIVE) -B build/thread -DREGC_SANITIZE=thread
+	cmake --build build/thread -j2 --target kernels_test
+	build/thread/kernels_test 100
+	REGC_OPS_LIBRARY=$(CURDIR)/build/address/libregc_ops.so LD_PRELOAD="$(PRELOAD)" \
+	  ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -q tests/runtime_ops --ignore=tests/runtime_ops/test_native.py
 
 clean:
 	rm -rf $(VENV) build demo

@@ -131,7 +131,7 @@ def model(
     Those named in ``variable`` are inputs of the graph. Without ``shape_of_y`` it is left to inference.
     """
     shape = x_shape if x_shape is not None else ["rows", int(inputs["shape"][1])]
-    y_shape = [*shape[:-1], len(inputs["scale"])]
+    y_shape = [*shape[:-1], inputs["scale"].size]
     names = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in inputs.items()}
     graph = helper.make_graph(
         [helper.make_node(op, ["x", *inputs], ["y"], domain=ops.DOMAIN, name=NODE)],
