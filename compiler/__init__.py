@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regc.compiler.records import Progress, SiteRecord
     from regc.compiler.spec import format_passes, parse_passes
     from regc.compiler.statistics import Need, Statistics
-    from regc.compiler.terms import Coded, Dense, Product, Sum, Term
+    from regc.compiler.terms import Coded, Dense, Operated, Product, Sum, Term
 
 _HOMES = {
     "calibration": ("Calibration",),
@@ -34,7 +34,7 @@ _HOMES = {
     "records": ("Progress", "SiteRecord"),
     "spec": ("format_passes", "parse_passes"),
     "statistics": ("Need", "Statistics"),
-    "terms": ("Coded", "Dense", "Product", "Sum", "Term"),
+    "terms": ("Coded", "Dense", "Operated", "Product", "Sum", "Term"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -47,6 +47,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Need",
+    "Operated",
     "Pass",
     "PassManager",
     "Preview",

@@ -19,7 +19,7 @@ from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types
 from regc.compiler.statistics import Need, Statistics, inputs_at
-from regc.compiler.terms import Coded, Dense, Leaf, Term, relative_error
+from regc.compiler.terms import Dense, Leaf, Operated, Term, relative_error
 from regc.runtime_ops import ops
 
 SMALL = 1 << 20
@@ -217,13 +217,7 @@ def _apply(
 def _paying(results: list[_Result], opset: int) -> list[_Result]:
     """The results, all turned into refusals when the bodies of the operators would outweigh what is saved."""
     terms = [result.term for result in results if result.term is not None]
-    names = {
-        _operator(leaf, r.site.info, opset)
-        for r in results
-        if r.term
-        for leaf in r.term.leaves()
-        if isinstance(leaf, Coded)
-    }
+    names = {_operator(leaf, r.site.info, opset) for r in results if r.term for leaf in r.term.operated()}
     bodies = sum(body.ByteSize() for body in ops.functions(names, opset))
     saved = sum(result.site.nbytes - result.term.nbytes for result in results if result.term is not None)
     if not terms or saved > bodies:
@@ -234,5 +228,5 @@ def _paying(results: list[_Result], opset: int) -> list[_Result]:
     ]
 
 
-def _operator(leaf: Coded, site: SiteInfo, opset: int) -> str:
+def _operator(leaf: Operated, site: SiteInfo, opset: int) -> str:
     return (operator_at(leaf, opset) if site.multiplied else None) or leaf.decoder

@@ -59,6 +59,10 @@ class Term(ABC):
         self.map_leaves(collect)
         return iter(found)
 
+    def operated(self) -> Iterator[Operated]:
+        """The parts that an operator of ours multiplies by, from left to right."""
+        return iter(())
+
     def __str__(self) -> str:
         return self.label
 
@@ -94,8 +98,8 @@ class Dense(Leaf):
         return str(self.dtype)
 
 
-class Coded(Leaf):
-    """A leaf held as low-bit codes, which one of our operators multiplies and another decodes.
+class Operated(Term):
+    """A term that one of our operators multiplies by and another decodes.
 
     ``matmuls`` and ``decoder`` name those operators in :data:`regc.runtime_ops.ops.OPERATORS`; ``operands`` holds
     their constant inputs by name.
@@ -115,6 +119,13 @@ class Coded(Leaf):
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:
         """The packed constant inputs of both operators (all but ``x`` and ``bias``), by input name."""
 
+    def operated(self) -> Iterator[Operated]:  # noqa: D102
+        yield self
+
+
+class Coded(Leaf, Operated):
+    """A leaf held as low-bit codes."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Pair(Term):
@@ -128,6 +139,10 @@ class _Pair(Term):
     @property
     def work(self) -> int:
         return self.first.work + self.second.work
+
+    def operated(self) -> Iterator[Operated]:
+        yield from self.first.operated()
+        yield from self.second.operated()
 
     def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:
         prefix = f"{path}." if path else ""

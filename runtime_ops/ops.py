@@ -107,6 +107,14 @@ def _gated_rf8_matmul(b: Body) -> None:
     _gated(b, _rf8_values(b))
 
 
+def _block_sparse_decode(b: Body) -> None:
+    b.op("Mul", _block_sparse(b, "values"), _column_scale(b), output="y")
+
+
+def _block_sparse_rf8_decode(b: Body) -> None:
+    b.op("Mul", _block_sparse(b, _rf8_values(b)), _column_scale(b), output="y")
+
+
 def _rf8_decode(b: Body) -> None:
     b.op("Mul", _rf8(b), _column_scale(b), output="y")
 
@@ -254,6 +262,20 @@ _DECODE = (
         ("codes", "scale", "shape"),
         "The float32 matrix [N, K] that RF8 codes stand for. A function only: folded when the model is loaded.",
         _rf8_decode,
+        since_opset=9,
+    ),
+    Operator(
+        "BlockSparseDecode",
+        ("values", "index", "start", "scale", "shape"),
+        "The float32 matrix [N, K] with kept blocks of float32. A function only: folded when the model is loaded.",
+        _block_sparse_decode,
+        since_opset=9,
+    ),
+    Operator(
+        "BlockSparseRF8Decode",
+        ("codes", "index", "start", "scale", "shape"),
+        "The float32 matrix [N, K] with kept blocks of RF8. A function only: folded when the model is loaded.",
+        _block_sparse_rf8_decode,
         since_opset=9,
     ),
 )

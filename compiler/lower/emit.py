@@ -13,15 +13,15 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.model import Model
 from regc.compiler.sites.layout import Move, Transpose
-from regc.compiler.terms import Coded, Dense, Product, Sum, Term
+from regc.compiler.terms import Dense, Operated, Product, Sum, Term
 from regc.runtime_ops.ops import DOMAIN, OPERATORS
 
 _FLOAT32 = np.dtype(np.float32)
 
 
-def operator_at(leaf: Coded, opset: int) -> str | None:
-    """The operator that multiplies by a coded leaf in a model of this opset; None when all of them need a newer one."""
-    return next((name for name in leaf.matmuls if OPERATORS[name].since_opset <= opset), None)
+def operator_at(term: Operated, opset: int) -> str | None:
+    """The operator that multiplies by a term in a model of this opset; None when all of them need a newer one."""
+    return next((name for name in term.matmuls if OPERATORS[name].since_opset <= opset), None)
 
 
 def ends_in_ours(term: Term, opset: int) -> bool:
@@ -29,7 +29,7 @@ def ends_in_ours(term: Term, opset: int) -> bool:
     match term:
         case Product():
             return ends_in_ours(term.first, opset)
-        case Coded():
+        case Operated():
             return operator_at(term, opset) is not None
     return False
 
@@ -58,8 +58,8 @@ class Operands:
         self._small: dict[bytes, gs.Constant] = {}
         self._leaves: list[Term] = []
 
-    def of(self, leaf: Coded, name: str) -> dict[str, gs.Constant]:
-        """The packed operands of a coded leaf as constants, by input name; ``name`` is the weight's."""
+    def of(self, leaf: Operated, name: str) -> dict[str, gs.Constant]:
+        """The packed operands of a term as constants, by input name; ``name`` is the weight's."""
         self._leaves.append(leaf)
         return {key: self._once(leaf, key, name, values) for key, values in leaf.operands().items()}
 
@@ -133,7 +133,7 @@ class Emitter:
     def decode(self, term: Term) -> gs.Tensor:
         """The float32 matrix ``[N, K]`` of a term, by operators without inputs that change: folded at load."""
         match term:
-            case Coded():
+            case Operated():
                 constants = self.operands.of(term, self.name)
                 return self.ours(term.decoder, [constants[key] for key in OPERATORS[term.decoder].inputs])
             case Product():
@@ -155,8 +155,8 @@ class Emitter:
                 return self.multiply(term.first, self.multiply(term.second, x, dtype), dtype, then)
             case Sum():
                 return self._multiply_sum(term, x, dtype, then)
-            case Coded():
-                return self._multiply_coded(term, x, dtype, then)
+            case Operated():
+                return self._multiply_by_ours(term, x, dtype, then)
             case Dense():
                 weight = self.operands.dense(
                     term, "factor.T", self.name, np.ascontiguousarray(term.values.T.astype(dtype))
@@ -173,13 +173,13 @@ class Emitter:
             return self.multiply(term.second, x, dtype, Epilogue(ending="Add", other=first))
         return self.op("Add", [first, self.multiply(term.second, x, dtype)])
 
-    def _multiply_coded(self, leaf: Coded, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
-        inputs: dict[str, gs.Tensor] = dict(self.operands.of(leaf, self.name))
+    def _multiply_by_ours(self, term: Operated, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
+        inputs: dict[str, gs.Tensor] = dict(self.operands.of(term, self.name))
         inputs["x"] = self.cast(x, dtype, _FLOAT32)
         inputs["bias"] = then.bias or self.operands.small(np.zeros(1, np.float32), "regc.no_bias")
         if then.other is not None:
             inputs["other"] = then.other
-        operator = (operator_at(leaf, self.operands.model.opset) or leaf.matmuls[0]) + then.ending
+        operator = (operator_at(term, self.operands.model.opset) or term.matmuls[0]) + then.ending
         product = self.ours(operator, [inputs[key] for key in OPERATORS[operator].inputs])
         return self.cast(product, _FLOAT32, dtype)
 

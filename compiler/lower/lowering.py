@@ -15,7 +15,7 @@ from regc.compiler.model import Model, load_values
 from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replaceable
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Transpose
-from regc.compiler.terms import Coded, Float32, Product, Sum, Term
+from regc.compiler.terms import Float32, Product, Sum, Term
 
 _FLOAT32 = np.dtype(np.float32)
 _MULTIPLIES = frozenset({"Conv", "MatMul"})
@@ -127,7 +127,7 @@ def _way(holder: Holder, reader: Reader, term: Term, opset: int) -> _Emit | None
 
 
 def _legal(term: Term, opset: int) -> bool:
-    return all(operator_at(leaf, opset) is not None for leaf in term.leaves() if isinstance(leaf, Coded))
+    return all(operator_at(part, opset) is not None for part in term.operated())
 
 
 def _gives_product(reader: Reader) -> bool:

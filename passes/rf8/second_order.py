@@ -20,6 +20,8 @@ _CHUNK = 1 << 22
 def encode(weight: Float32, scale: Float32, gram: Float32) -> Encoded:
     """RF8 codes of a weight float32 ``[N, K]`` with scales float32 ``[N]``, for inputs of Gram matrix ``[K, K]``.
 
+    Zeros stay zeros: what was pruned does not come back.
+
     Raises:
         ValueError: the Gram matrix has NaN or infinity.
     """
@@ -30,11 +32,12 @@ def encode(weight: Float32, scale: Float32, gram: Float32) -> Encoded:
 
 def _codes(scaled: Float32, given: Feedback) -> UInt8:
     wanted = np.ascontiguousarray(scaled.T)
-    rounded = in_turn(wanted, given, _nearest)
-    descend(rounded, wanted - rounded, given, _nearest)
+    kept = wanted != 0
+
+    def nearest(k: int, value: Float32) -> Float32:
+        """The nearest members of the format; what exceeds the largest becomes the largest."""
+        return np.where(kept[k], rf8.VALUES[nearest_codes(value)], np.float32(0))
+
+    rounded = in_turn(wanted, given, nearest)
+    descend(rounded, wanted - rounded, given, nearest)
     return rf8.pack_codes(nearest_codes(np.ascontiguousarray(rounded.T)))
-
-
-def _nearest(_: int, wanted: Float32) -> Float32:
-    """The nearest members of the format; what exceeds the largest becomes the largest."""
-    return rf8.VALUES[nearest_codes(wanted)]

@@ -1,0 +1,1 @@
+"""Group sparsity: weights of which only some blocks are kept."""
