@@ -153,7 +153,9 @@ def _run(name: str, operands: Operands, x: npt.NDArray[np.float32], library: boo
         runtime_ops.register(options)
     model = _model(name, operands, with_body=not library)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"x": x})[0])
+    first = session.get_inputs()[0].name
+    feed = np.arange(len(x)) - 1 if first == "indices" else x  # as many rows
+    return np.asarray(session.run(None, {first: feed})[0])
 
 
 def _model(name: str, operands: Operands, with_body: bool) -> bytes:
@@ -162,10 +164,13 @@ def _model(name: str, operands: Operands, with_body: bool) -> bytes:
     from regc.runtime_ops.ops import DOMAIN, OPERATORS, VERSION  # noqa: PLC0415
 
     operator = OPERATORS[name]
+    first, *_ = operator.inputs
+    looks_up = first == "indices"
+    kind, shape = (TensorProto.INT64, [None]) if looks_up else (TensorProto.FLOAT, [None, INPUTS])
     graph = helper.make_graph(
         [helper.make_node(name, operator.inputs, ["y"], domain=DOMAIN)],
         "doctor",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, INPUTS])],
+        [helper.make_tensor_value_info(first, kind, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, OUTPUTS])],
         [numpy_helper.from_array(values, input_name) for input_name, values in operands.items()],
     )

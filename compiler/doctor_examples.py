@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,28 @@ def _gated_rf8(rng: np.random.Generator) -> Operands:
     return _gated_by(rng, _rf8_codes(rng), "codes")
 
 
+def _table(rng: np.random.Generator, name: str) -> Operands:
+    """Embeddings of INPUTS rows and OUTPUTS columns."""
+    from regc.runtime_ops.formats import rf8, rows, ternary  # noqa: PLC0415
+
+    scale = (rng.random(INPUTS) + 0.5).astype(np.float32)
+    if name.startswith("RF8"):
+        codes = _rf8_codes(rng).T
+        if name == "RF8Gather":
+            return {"codes": np.ascontiguousarray(codes), "scale": scale}
+        return {"codes": rf8.pack_codes(codes), "scale": scale, "shape": np.array([INPUTS, OUTPUTS], np.int64)}
+    trits = rng.integers(-1, 2, (INPUTS, OUTPUTS)).astype(np.int8)
+    multipliers = rng.integers(0, ternary.MAX_MULTIPLIER + 1, (INPUTS, -(-OUTPUTS // GROUP))).astype(np.uint8)
+    tiled = name == "TernaryTiledGather"
+    return {
+        "codes": ternary.pack_trits(trits) if tiled else rows.pack_trits(trits),
+        "multiplier": ternary.pack_multipliers(multipliers) if tiled else multipliers,
+        "scale": scale,
+        "shape": np.array([INPUTS, OUTPUTS, GROUP], np.int64),
+    }
+
+
+GATHERS = ("RF8Gather", "RF8TiledGather", "TernaryGather", "TernaryTiledGather")
 KERNELS: dict[str, tuple[Callable[[np.random.Generator], Operands], bool]] = {
     "TernaryMatMul": (_ternary, True),
     "TernaryMatMulFloat": (_ternary, False),
@@ -95,6 +118,7 @@ KERNELS: dict[str, tuple[Callable[[np.random.Generator], Operands], bool]] = {
     "BlockSparseRF8MatMul": (_block_sparse_rf8, False),
     "GatedMatMul": (_gated, False),
     "GatedRF8MatMul": (_gated_rf8, False),
+    **{name: (partial(_table, name=name), True) for name in GATHERS},
 }
 """The operators that the library has, with example operands, and whether kernel and body must agree bit for
 bit.

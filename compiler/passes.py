@@ -20,7 +20,7 @@ class SiteInfo:
     K)`` of the whole weight. ``multiplied`` tells that our matrix-product operators can take the place of such a
     node; otherwise codes are decoded in front of it. ``splittable`` tells that a product of two factors can be
     emitted as two nodes. ``kernel`` has the spatial sizes of a convolution kernel, whose K inputs are channels x
-    kernel.
+    kernel. ``gathered`` tells that a node looks up rows of it, as of an embedding.
     """
 
     name: str
@@ -31,6 +31,7 @@ class SiteInfo:
     multiplied: bool
     splittable: bool
     kernel: tuple[int, ...] = ()
+    gathered: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -11,6 +11,7 @@ from regc.compiler.errors import UsageError
 from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Wanted
 from regc.compiler.lower import Lowering
 from regc.compiler.lower.emit import operator_at
+from regc.compiler.lower.gather import row_operator
 from regc.compiler.lower.shapes import fold_shapes
 from regc.compiler.model import Model
 from regc.compiler.passes import Decision, Pass, Refusal, SiteInfo
@@ -229,4 +230,6 @@ def _paying(results: list[_Result], opset: int) -> list[_Result]:
 
 
 def _operator(leaf: Operated, site: SiteInfo, opset: int) -> str:
+    if site.gathered and not site.multiplied:
+        return row_operator(leaf, opset, by_rows=True) or leaf.decoder
     return (operator_at(leaf, opset) if site.multiplied else None) or leaf.decoder

@@ -126,6 +126,17 @@ class Operated(Term):
 class Coded(Leaf, Operated):
     """A leaf held as low-bit codes."""
 
+    @property
+    def gathers(self) -> tuple[str, str] | None:
+        """Names of the operators that decode rows by their indices, if any: one that reads :meth:`rows`, and one that
+        reads :meth:`operands`, for a weight that is also multiplied by.
+        """
+        return None
+
+    def rows(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The packed constant inputs with every row in one piece, by input name; only where there are ``gathers``."""
+        raise NotImplementedError(type(self).__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class _Pair(Term):

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.model import Model
 from regc.compiler.sites.layout import Move, Transpose
-from regc.compiler.terms import Dense, Operated, Product, Sum, Term
+from regc.compiler.terms import Coded, Dense, Operated, Product, Sum, Term
 from regc.runtime_ops.ops import DOMAIN, OPERATORS
 
 _FLOAT32 = np.dtype(np.float32)
@@ -62,6 +62,14 @@ class Operands:
         """The packed operands of a term as constants, by input name; ``name`` is the weight's."""
         self._leaves.append(leaf)
         return {key: self._once(leaf, key, name, values) for key, values in leaf.operands().items()}
+
+    def rows(self, leaf: Coded, name: str) -> dict[str, gs.Constant]:
+        """The operands of a coded leaf with every row in one piece, by input name; ``name`` is the weight's."""
+        self._leaves.append(leaf)
+        return {
+            key: self._once(leaf, key if key == "shape" else f"rows.{key}", name, values)
+            for key, values in leaf.rows().items()
+        }
 
     def dense(self, leaf: Dense, key: str, name: str, values: npt.NDArray[Any]) -> gs.Constant:
         """A moved copy ``key`` of the values of a dense leaf."""

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from regc.compiler.lower.convolve import convolve
 from regc.compiler.lower.emit import Emitter, Epilogue, Operands, ends_in_ours, operator_at
 from regc.compiler.lower.epilogue import Followers, Surroundings, followers
+from regc.compiler.lower.gather import gather, only_gathered
 from regc.compiler.model import Model, load_values
 from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replaceable
 from regc.compiler.sites.chains import constant_of
@@ -32,19 +33,31 @@ class Lowering:
     def lower(self, site: Site, term: Term) -> str:
         """Put a term in the place of a weight and say what was emitted.
 
-        Every operator that products can replace is replaced; where anything still reads the stored tensor, it is
-        decoded.
+        Every operator that products or lookups of rows can replace is replaced; where anything still reads the stored
+        tensor, it is decoded.
         """
         emitted: dict[str, None] = {}
+        by_rows = only_gathered(site)
         for holder in site.holders:
             for reader in holder.readers:
-                emitted |= dict.fromkeys(self._replace(holder, reader, site.info.name, term))
+                found = self._look_up(holder, reader, site.info.name, term, by_rows=by_rows)
+                emitted |= dict.fromkeys(found or self._replace(holder, reader, site.info.name, term))
             if holder.tensor.outputs:
                 users = sorted({node.op for node in readers_of(holder.tensor)})
                 self._decode(holder, site.info.name, term)
                 emitted[f"decoded in front of {', '.join(users)}"] = None
         self.operands.end_of_weight()
         return "; ".join(emitted)
+
+    def _look_up(self, holder: Holder, reader: Reader, name: str, term: Term, *, by_rows: bool) -> list[str]:
+        """Replace a Gather by an operator that decodes the rows asked for, if that is possible, and name it."""
+        emitter = Emitter(self.operands, name)
+        rows = gather(emitter, holder, reader, term, by_rows=by_rows)
+        if rows is None:
+            return []
+        ours = [f"{node.domain}::{node.op}" for node in emitter.nodes if node.domain]
+        self._take_place(emitter, reader, Followers(reader.node.outputs[0]), rows)
+        return ours
 
     def _replace(self, holder: Holder, reader: Reader, name: str, term: Term) -> list[str]:
         """Replace the reader's node by products with the term, if that is possible, and name their operators."""

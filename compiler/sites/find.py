@@ -181,6 +181,7 @@ def _site(model: Model, scopes: Scopes, holders: list[Holder]) -> Site:
         shape=(rows, columns),
         dtype=numpy_type(first.constant.dtype),
         multiplied=any(replaceable(holder, reader) for holder, reader in pairs),
+        gathered=any(gatherable(holder, reader) for holder, reader in pairs),
         splittable=all(reader.role.splittable and reader.layout.same_as(holder.layout) for holder, reader in pairs),
         kernel=pairs[0][1].shape[2:] if all(reader.node.op in _CONVOLUTIONS for _, reader in pairs) else (),
     )
@@ -190,6 +191,11 @@ def _site(model: Model, scopes: Scopes, holders: list[Holder]) -> Site:
 def replaceable(holder: Holder, reader: Reader) -> bool:
     """Whether the reader multiplies by the matrix as the site has it: an operator of ours can take its place."""
     return reader.role.multiplied and reader.layout.same_as(holder.layout)
+
+
+def gatherable(holder: Holder, reader: Reader) -> bool:
+    """Whether the reader looks up rows of the matrix as the site has it."""
+    return reader.role.gathered and reader.layout.same_as(holder.layout)
 
 
 def _refusal(model: Model, scopes: Scopes, holders: list[Holder]) -> str | None:

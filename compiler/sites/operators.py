@@ -16,7 +16,7 @@ class Role:
 
     The matrix is the tensor with its axes reordered by ``perm``, the first ``rows`` of them joined to N.
     ``multiplied`` tells that a matrix-product operator of ours can replace the node, ``splittable`` that two nodes
-    can compute a product of factors.
+    can compute a product of factors, ``gathered`` that the node looks up rows.
     """
 
     index: int
@@ -24,6 +24,7 @@ class Role:
     rows: int = 1
     multiplied: bool = False
     splittable: bool = False
+    gathered: bool = False
 
 
 _Rule = Callable[[gs.Node, int, Shape], Role | None]
@@ -81,7 +82,8 @@ def _conv_transpose(node: gs.Node, index: int, shape: Shape) -> Role | None:
 
 def _gather(node: gs.Node, index: int, shape: Shape) -> Role | None:
     axis = node.attrs.get("axis", 0) % len(shape)
-    return Role(index, (axis, *(a for a in range(len(shape)) if a != axis))) if index == 0 else None
+    perm = (axis, *(a for a in range(len(shape)) if a != axis))
+    return Role(index, perm, gathered=axis == 0 and len(shape) == 2) if index == 0 else None
 
 
 def _recurrent(node: gs.Node, index: int, shape: Shape) -> Role | None:

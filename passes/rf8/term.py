@@ -54,6 +54,13 @@ class RF8Term(Coded):
     def decoder(self) -> str:  # noqa: D102
         return "RF8Decode"
 
+    @property
+    def gathers(self) -> tuple[str, str]:  # noqa: D102
+        return "RF8Gather", "RF8TiledGather"
+
+    def rows(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
+        return {"codes": rf8.unpack_codes(self.codes, self.shape), "scale": self.scale}
+
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
         return {"codes": self.codes, "scale": self.scale, "shape": np.array(self.shape, np.int64)}
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.terms import Coded
-from regc.runtime_ops.formats import ternary
+from regc.runtime_ops.formats import rows, ternary
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -59,6 +59,17 @@ class TernaryTerm(Coded):
     @property
     def decoder(self) -> str:  # noqa: D102
         return "TernaryDecode"
+
+    @property
+    def gathers(self) -> tuple[str, str]:  # noqa: D102
+        return "TernaryGather", "TernaryTiledGather"
+
+    def rows(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
+        packed = {
+            "codes": rows.pack_trits(ternary.unpack_trits(self.codes, self.shape)),
+            "multiplier": ternary.unpack_multipliers(self.multiplier, self.shape[0]),
+        }
+        return self.operands() | packed
 
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
         shape = np.array([*self.shape, self.group], np.int64)

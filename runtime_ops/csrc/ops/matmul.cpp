@@ -1,7 +1,6 @@
 #include "ops/matmul.h"
 
 #include <cstdlib>
-#include <limits>
 #include <memory>
 
 #include "ops/broadcast.h"
@@ -12,15 +11,6 @@ namespace regc::ops {
 namespace {
 
 const Operator& self(const abi::CustomOp* op) { return *static_cast<const Operator*>(op); }
-
-std::string node_prefix(const abi::Api& api, const OrtKernelInfo* info, const std::string& operator_name) {
-  size_t size = 0;
-  check(api.KernelInfo_GetNodeName(info, nullptr, &size));
-  std::string name(size, '\0');  // the size counts the terminating zero
-  check(api.KernelInfo_GetNodeName(info, name.data(), &size));
-  name.resize(size == 0 ? 0 : size - 1);
-  return "ai.regc::" + operator_name + " node '" + name + "': ";
-}
 
 // The CPU's best instruction set, up to the one that the environment variable REGC_ISA names.
 kernels::Isa chosen_isa(const std::string& node) {
@@ -54,7 +44,7 @@ class MatMul {
     Shape shape = x.shape;
     shape.back() = static_cast<int64_t>(weight.affine().outputs);
     if (op_.adds()) return multiply_and_add(weight, x, rows, shape, context);
-    float* y = output(context, shape);
+    float* y = output(op_.api, context, shape);
     if (rows == 0) return;
     weight.multiply(kernels_, x.as<float>(), rows, {y, nullptr, op_.ending}, {op_.api, context});
   }
@@ -65,7 +55,7 @@ class MatMul {
                         OrtKernelContext* context) const {
     const Tensor other = input(context, op_.inputs.size() - 1);
     const Shape whole = broadcast(shape, other.shape, op_.inputs.back().name, node_);
-    float* y = output(context, whole);
+    float* y = output(op_.api, context, whole);
     const Parallel parallel(op_.api, context);
     if (rows == 0) return;
     if (shape == other.shape)
@@ -73,14 +63,6 @@ class MatMul {
     const Buffer<float> product(rows, weight.affine().outputs);
     weight.multiply(kernels_, x.as<float>(), rows, {product.data(), nullptr, kernels::Ending::none}, parallel);
     add_broadcast(product.data(), shape, other.as<float>(), other.shape, y, whole);
-  }
-
-  float* output(OrtKernelContext* context, const Shape& shape) const {
-    OrtValue* value = nullptr;
-    check(op_.api.KernelContext_GetOutput(context, 0, shape.data(), shape.size(), &value));
-    void* data = nullptr;
-    check(op_.api.GetTensorMutableData(value, &data));
-    return static_cast<float*>(data);
   }
 
   Tensor input(const OrtKernelContext* context, size_t index) const {
@@ -151,24 +133,14 @@ Operator::Operator(const abi::Api& runtime, const MatMulSpec& base, const Ending
       spec(base),
       inputs(base.inputs) {
   if (adds()) inputs.push_back({"other", abi::kFloat});
-  version = abi::kApiVersion;
+  set_common_fields(*this);
   GetName = [](const CustomOp* op) { return self(op).name.c_str(); };
-  GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };  // CPU
   GetInputType = [](const CustomOp* op, size_t index) { return self(op).inputs[index].type; };
   GetInputTypeCount = [](const CustomOp* op) { return self(op).inputs.size(); };
-  GetOutputType = [](const CustomOp*, size_t) { return static_cast<int>(abi::kFloat); };
-  GetOutputTypeCount = [](const CustomOp*) { return size_t{1}; };
   KernelDestroy = [](void* kernel) { delete static_cast<MatMul*>(kernel); };
-  GetInputCharacteristic = [](const CustomOp*, size_t) { return 0; };   // required
-  GetOutputCharacteristic = [](const CustomOp*, size_t) { return 0; };  // required
-  GetInputMemoryType = [](const CustomOp*, size_t) { return 0; };       // the provider's own
-  GetVariadicInputMinArity = GetVariadicOutputMinArity = [](const CustomOp*) { return 1; };
-  GetVariadicInputHomogeneity = GetVariadicOutputHomogeneity = [](const CustomOp*) { return 1; };
   CreateKernelV2 = create;
   KernelComputeV2 = compute;
   InferOutputShapeFn = infer_shape;
-  GetStartVersion = [](const CustomOp*) { return 1; };
-  GetEndVersion = [](const CustomOp*) { return std::numeric_limits<int>::max(); };
 }
 
 }  // namespace regc::ops

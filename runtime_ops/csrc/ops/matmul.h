@@ -7,14 +7,10 @@
 
 #include "abi/ort_abi.h"
 #include "ops/multiply.h"
+#include "ops/operator.h"
 #include "ops/tensor.h"
 
 namespace regc::ops {
-
-struct InputSpec {
-  const char* name;
-  int type;
-};
 
 // An operator without what may follow its product: its first input is x, float32 [..., K]; the others are the
 // weight. Its single output is y, float32 [..., N].

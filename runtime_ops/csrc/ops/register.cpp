@@ -3,6 +3,7 @@
 #include <string>
 
 #include "ops/error.h"
+#include "ops/gather.h"
 #include "ops/matmul.h"
 
 namespace regc::ops {
@@ -19,6 +20,8 @@ class Domain {
                              block_sparse_rf8_matmul(), gated_matmul(), gated_rf8_matmul()}) {
       for (const EndingSpec& ending : kEndings) add(operators_.emplace_back(api_, spec, ending));
     }
+    for (const auto& spec : {rf8_gather(), rf8_tiled_gather(), ternary_gather(), ternary_tiled_gather()})
+      add(gathers_.emplace_back(api_, spec));
   }
   ~Domain() { api_.ReleaseCustomOpDomain(domain_); }
   Domain(const Domain&) = delete;
@@ -37,6 +40,7 @@ class Domain {
 
   const abi::Api api_;
   std::deque<Operator> operators_;  // never moves them
+  std::deque<GatherOperator> gathers_;
   OrtCustomOpDomain* domain_ = nullptr;
 };
 

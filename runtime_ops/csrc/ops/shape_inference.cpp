@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "ops/error.h"
+#include "ops/gather.h"
 #include "ops/matmul.h"
 
 namespace regc::ops {
@@ -37,14 +38,29 @@ std::string fresh_symbol() {
   return "ai.regc.unknown." + std::to_string(count.fetch_add(1, std::memory_order_relaxed));
 }
 
-void set_output(const abi::Api& api, OrtShapeInferContext* context, const Dimensions& y,
-                OrtTensorTypeAndShapeInfo* info) {
+void set(const abi::Api& api, OrtShapeInferContext* context, const Dimensions& y,
+         OrtTensorTypeAndShapeInfo* info) {
   std::vector<const char*> symbols;
   for (const std::string& symbol : y.symbols) symbols.push_back(symbol.c_str());
   check(api.SetTensorElementType(info, abi::kFloat));
   check(api.SetDimensions(info, y.values.data(), y.values.size()));
   check(api.SetSymbolicDimensions(info, symbols.data(), symbols.size()));
   check(api.ShapeInferContext_SetOutputTypeShape(context, 0, info));
+}
+
+void set_output(const abi::Api& api, OrtShapeInferContext* context, Dimensions y) {
+  for (size_t i = 0; i < y.values.size(); ++i) {
+    if (y.values[i] < 0 && y.symbols[i].empty()) y.symbols[i] = fresh_symbol();
+  }
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  check(api.CreateTensorTypeAndShapeInfo(&info));
+  try {
+    set(api, context, y, info);
+  } catch (...) {
+    api.ReleaseTensorTypeAndShapeInfo(info);
+    throw;
+  }
+  api.ReleaseTensorTypeAndShapeInfo(info);
 }
 
 // Puts dimensions of size 1 in front until there are `rank`.
@@ -81,24 +97,28 @@ void infer(const Operator& op, OrtShapeInferContext* context) {
     if (other.values.empty()) return;
     add(y, other);
   }
-  for (size_t i = 0; i < y.values.size(); ++i) {
-    if (y.values[i] < 0 && y.symbols[i].empty()) y.symbols[i] = fresh_symbol();
-  }
-  OrtTensorTypeAndShapeInfo* info = nullptr;
-  check(op.api.CreateTensorTypeAndShapeInfo(&info));
-  try {
-    set_output(op.api, context, y, info);
-  } catch (...) {
-    op.api.ReleaseTensorTypeAndShapeInfo(info);
-    throw;
-  }
-  op.api.ReleaseTensorTypeAndShapeInfo(info);
+  set_output(op.api, context, y);
+}
+
+void infer(const GatherOperator& op, OrtShapeInferContext* context) {
+  Dimensions y = dimensions_of(op.api, context, 0);
+  if (y.values.empty()) return;  // an unknown rank looks like a scalar
+  const Dimensions codes = dimensions_of(op.api, context, 1);
+  const bool known = op.spec.bytes_are_columns && codes.values.size() == 2;
+  y.values.push_back(known ? codes.values[1] : kUnknown);
+  y.symbols.push_back(known ? codes.symbols[1] : "");
+  set_output(op.api, context, y);
 }
 
 }  // namespace
 
 OrtStatus* infer_shape(const abi::CustomOp* op, OrtShapeInferContext* context) noexcept {
   const auto& self = *static_cast<const Operator*>(op);
+  return guarded(self.api, [&] { infer(self, context); });
+}
+
+OrtStatus* infer_gather(const abi::CustomOp* op, OrtShapeInferContext* context) noexcept {
+  const auto& self = *static_cast<const GatherOperator*>(op);
   return guarded(self.api, [&] { infer(self, context); });
 }
 

@@ -21,14 +21,6 @@ const std::vector<InputSpec>& inputs() {
   return specs;
 }
 
-size_t group_size(const Tensor& shape, size_t inputs, const std::string& node) {
-  const size_t group = positive_size(shape, 2, "group", node);
-  if (group == inputs || (group < inputs && group % kernels::kTernaryBlock == 0)) return group;
-  throw InvalidInput(node + "shape says group = " + std::to_string(group) +
-                     ", it must be K = " + std::to_string(inputs) + " or a smaller multiple of " +
-                     std::to_string(kernels::kTernaryBlock));
-}
-
 void read_multiplier(Matrix& w, const Tensor& multiplier, const std::string& node) {
   const auto* values = multiplier.as<uint8_t>();
   const size_t count = ceil_div(w.outputs, kernels::kTile) * w.groups * kernels::kTile;
@@ -49,7 +41,7 @@ Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
   Matrix w{};
   w.outputs = positive_size(shape, 0, "N", node);
   w.inputs = positive_size(shape, 1, "K", node);
-  const size_t group = group_size(shape, w.inputs, node);
+  const size_t group = ternary_group(shape, w.inputs, node);
   w.blocks = ceil_div(w.inputs, kernels::kTernaryBlock);
   w.groups = ceil_div(w.inputs, group);
   w.group_blocks = ceil_div(group, kernels::kTernaryBlock);

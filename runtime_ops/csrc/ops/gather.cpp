@@ -1,0 +1,129 @@
+#include "ops/gather.h"
+
+#include <algorithm>
+
+#include "ops/error.h"
+#include "ops/parallel.h"
+
+namespace regc::ops {
+
+namespace {
+
+// Values that a task decodes: some microseconds, so that a second thread pays.
+constexpr size_t kTaskValues = 32 * 1024;
+
+const GatherOperator& self(const abi::CustomOp* op) { return *static_cast<const GatherOperator*>(op); }
+
+// A node of a session.
+class Gather {
+ public:
+  Gather(const GatherOperator& op, const OrtKernelInfo* info)
+      : op_(op), node_(node_prefix(op.api, info, op.spec.name)), constant_(read_constant(info)) {}
+
+  const abi::Api& api() const { return op_.api; }
+
+  void compute(OrtKernelContext* context) const {
+    const std::unique_ptr<const Table> read = constant_ == nullptr ? read_inputs(context) : nullptr;
+    const Table& table = constant_ == nullptr ? *read : *constant_;
+    const Tensor indices = input(context, 0);
+    const std::vector<size_t> rows = rows_of(indices, table.rows);
+    Shape shape = indices.shape;
+    shape.push_back(static_cast<int64_t>(table.columns));
+    float* y = output(op_.api, context, shape);
+    const size_t step = std::max<size_t>(kTaskValues / table.columns, 1);
+    const Parallel parallel(op_.api, context);
+    parallel.run((rows.size() + step - 1) / step, [&](size_t task) {
+      const size_t end = std::min(rows.size(), (task + 1) * step);
+      for (size_t i = task * step; i < end; ++i) table.decode(rows[i], y + i * table.columns);
+    });
+  }
+
+ private:
+  // All are checked before anything is decoded. Negative ones count from the end, as in ONNX.
+  std::vector<size_t> rows_of(const Tensor& indices, size_t size) const {
+    if (indices.type == abi::kInt64) return rows_of(indices.as<int64_t>(), indices.shape, size);
+    if (indices.type == abi::kInt32) return rows_of(indices.as<int32_t>(), indices.shape, size);
+    throw InvalidInput(node_ + "indices is neither int32 nor int64");
+  }
+
+  template <class Index>
+  std::vector<size_t> rows_of(const Index* indices, const Shape& shape, size_t size) const {
+    size_t count = 1;
+    for (const int64_t dimension : shape) count *= static_cast<size_t>(dimension);
+    std::vector<size_t> rows(count);
+    const auto bound = static_cast<int64_t>(size);
+    for (size_t i = 0; i < count; ++i) {
+      const int64_t index = indices[i];
+      if (index < -bound || index >= bound) throw InvalidInput(out_of_range(index, i, bound));
+      rows[i] = static_cast<size_t>(index < 0 ? index + bound : index);
+    }
+    return rows;
+  }
+
+  std::string out_of_range(int64_t index, size_t position, int64_t size) const {
+    return node_ + "indices has the value " + std::to_string(index) + " at position " + std::to_string(position) +
+           ", it must be from " + std::to_string(-size) + " to " + std::to_string(size - 1) + " for a table of " +
+           std::to_string(size) + " rows";
+  }
+
+  Tensor input(const OrtKernelContext* context, size_t index) const {
+    const OrtValue* value = nullptr;
+    check(op_.api.KernelContext_GetInput(context, index, &value));
+    return checked(view(op_.api, value), index);
+  }
+
+  Tensor checked(Tensor tensor, size_t index) const {
+    const InputSpec& spec = op_.spec.inputs[index];
+    if (spec.type != abi::kAny) require_type(tensor, spec.type, spec.name, node_);
+    return tensor;
+  }
+
+  // The table when all of its inputs are constant, used in place; else null, and it is read at every call.
+  std::unique_ptr<const Table> read_constant(const OrtKernelInfo* info) const {
+    std::vector<Tensor> tensors;
+    for (size_t i = 1; i < op_.spec.inputs.size(); ++i) {
+      int is_constant = 0;
+      const OrtValue* value = nullptr;
+      check(op_.api.KernelInfoGetConstantInput_tensor(info, i, &is_constant, &value));
+      if (is_constant == 0) return nullptr;
+      tensors.push_back(checked(view(op_.api, value), i));
+    }
+    return op_.spec.read(tensors, node_);
+  }
+
+  std::unique_ptr<const Table> read_inputs(const OrtKernelContext* context) const {
+    std::vector<Tensor> tensors;
+    for (size_t i = 1; i < op_.spec.inputs.size(); ++i) tensors.push_back(input(context, i));
+    return op_.spec.read(tensors, node_);
+  }
+
+  const GatherOperator& op_;
+  const std::string node_;
+  const std::unique_ptr<const Table> constant_;
+};
+
+OrtStatus* create(const abi::CustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) noexcept {
+  *kernel = nullptr;
+  return guarded(self(op).api, [&] { *kernel = new Gather(self(op), info); });
+}
+
+OrtStatus* compute(void* kernel, OrtKernelContext* context) noexcept {
+  const auto& gather = *static_cast<const Gather*>(kernel);
+  return guarded(gather.api(), [&] { gather.compute(context); });
+}
+
+}  // namespace
+
+GatherOperator::GatherOperator(const abi::Api& runtime, const GatherSpec& gather)
+    : abi::CustomOp{}, api(runtime), spec(gather) {
+  set_common_fields(*this);
+  GetName = [](const CustomOp* op) { return self(op).spec.name; };
+  GetInputType = [](const CustomOp* op, size_t index) { return self(op).spec.inputs[index].type; };
+  GetInputTypeCount = [](const CustomOp* op) { return self(op).spec.inputs.size(); };
+  KernelDestroy = [](void* kernel) { delete static_cast<Gather*>(kernel); };
+  CreateKernelV2 = create;
+  KernelComputeV2 = compute;
+  InferOutputShapeFn = infer_gather;
+}
+
+}  // namespace regc::ops
