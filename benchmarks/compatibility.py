@@ -42,6 +42,7 @@ print(json.dumps([ort.__version__, differences]))
 OPERATORS = {
     "TernaryMatMul": coded(Ternary()),
     "TernaryMatMul, groups of 64": coded(Ternary(group=64)),
+    "Ternary5MatMul": coded(Ternary(storage="1.6bit")),
     "TernaryMatMulFloat": coded(Ternary(group=32, act="float32")),
     "RF8MatMul": coded(RF8()),
 }

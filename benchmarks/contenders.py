@@ -186,6 +186,7 @@ CONTENDERS: tuple[Contender, ...] = (
     *(Contender(f"{bits} bit, block {block}", "int8", nbits(bits, block)) for bits in (8, 4, 2) for block in (32, 128)),
     Contender("ternary", "int8", coded(Ternary(), 0.05), ours=True),
     Contender("ternary/64", "int8", coded(Ternary(group=64), 0.05), ours=True),
+    Contender("ternary 1.6", "int8", coded(Ternary(storage="1.6bit"), 0.05), ours=True),
     Contender("ternary float32", "float32", coded(Ternary(act="float32")), ours=True),
     Contender("rf8", "float32", coded(RF8()), ours=True),
     *(Contender(f"sparse {percent}%", "float32", sparse(1 - percent / 100), ours=True) for percent in (50, 70, 90)),

@@ -34,6 +34,18 @@ def _ternary(rng: np.random.Generator) -> Operands:
     }
 
 
+def _ternary5(rng: np.random.Generator) -> Operands:
+    from regc.runtime_ops.formats import ternary5  # noqa: PLC0415
+
+    trits = rng.integers(-1, 2, (OUTPUTS, INPUTS)).astype(np.int8)
+    return {
+        "codes": ternary5.pack_trits(trits),
+        "multiplier": np.ones((-(-OUTPUTS // ternary5.TILE), 1, ternary5.TILE), np.uint8),
+        "shape": np.array([OUTPUTS, INPUTS, INPUTS], np.int64),
+        **_affine(rng),
+    }
+
+
 def _rf8(rng: np.random.Generator) -> Operands:
     from regc.runtime_ops.formats import rf8  # noqa: PLC0415
 
@@ -113,6 +125,8 @@ GATHERS = ("RF8Gather", "RF8TiledGather", "TernaryGather", "TernaryTiledGather")
 KERNELS: dict[str, tuple[Callable[[np.random.Generator], Operands], bool]] = {
     "TernaryMatMul": (_ternary, True),
     "TernaryMatMulFloat": (_ternary, False),
+    "Ternary5MatMul": (_ternary5, True),
+    "Ternary5MatMulFloat": (_ternary5, False),
     "RF8MatMul": (_rf8, False),
     "BlockSparseMatMul": (_block_sparse, False),
     "BlockSparseRF8MatMul": (_block_sparse_rf8, False),

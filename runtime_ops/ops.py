@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from regc.runtime_ops.body import Body
 from regc.runtime_ops.endings import ENDINGS, Ending
-from regc.runtime_ops.formats import block_sparse, rf8, rows, ternary
+from regc.runtime_ops.formats import block_sparse, rf8, rows, ternary, ternary5
 
 DOMAIN = "ai.regc"
 VERSION = 1
@@ -29,10 +29,21 @@ def _rf8(b: Body) -> str:
     return b.decode(rf8.VALUES, [0, 2, 4, 1, 3, 5], rf8.BLOCK)
 
 
+_FIELDS = (np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3).astype(np.int8)
+
+
 def _ternary(b: Body) -> str:
-    """int32 [N, K]: multiplier times trit."""
-    fields = np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3
-    trits = b.decode((fields - 1).astype(np.int8), [0, 2, 1, 4, 3], ternary.BLOCK)
+    """int32 [N, K]: multiplier times trit, of two-bit codes."""
+    return _multiplied(b, b.decode(_FIELDS - np.int8(1), [0, 2, 1, 4, 3], ternary.BLOCK))
+
+
+def _ternary5(b: Body) -> str:
+    """int32 [N, K]: multiplier times trit, of codes of five trits."""
+    return _multiplied(b, b.decode(ternary5.TRITS, [0, 2, 1, 4, 3], ternary5.BLOCK))
+
+
+def _multiplied(b: Body, trits: str) -> str:
+    """int32 [N, K]: each trit times the multiplier of its group."""
     groups = b.item(b.op("Shape", "multiplier"), 1)
     by_row = b.op("Transpose", "multiplier", perm=[0, 2, 1])
     by_row = b.op("Reshape", by_row, b.op("Concat", b.ints(-1), groups, axis=0))
@@ -119,17 +130,18 @@ def _rf8_decode(b: Body) -> None:
     b.op("Mul", _rf8(b), _column_scale(b), output="y")
 
 
-def _ternary_decode(b: Body) -> None:
-    b.op("Mul", b.op("Cast", _ternary(b), to=TensorProto.FLOAT), _column_scale(b), output="y")
+def _integer_decode(b: Body, levels: str) -> None:
+    b.op("Mul", b.op("Cast", levels, to=TensorProto.FLOAT), _column_scale(b), output="y")
 
 
-def _ternary_matmul_float(b: Body) -> None:
-    weight = b.op("Cast", _ternary(b), to=TensorProto.FLOAT)
+def _integer_matmul_float(b: Body, levels: str) -> None:
+    weight = b.op("Cast", levels, to=TensorProto.FLOAT)
     b.affine(b.op("MatMul", "x", b.op("Transpose", weight, perm=[1, 0])))
 
 
-def _ternary_matmul(b: Body) -> None:
-    weight = b.op("Transpose", b.op("Cast", _ternary(b), to=TensorProto.INT8), perm=[1, 0])
+def _integer_matmul(b: Body, levels: str) -> None:
+    """``levels`` are int32 [N, K] that fit int8."""
+    weight = b.op("Transpose", b.op("Cast", levels, to=TensorProto.INT8), perm=[1, 0])
     peak = _row_peak(b)
     steps = b.constant(127, np.float32)
     levels = b.op("Round", b.op("Mul", "x", b.op("Div", steps, peak)))
@@ -258,14 +270,28 @@ _MULTIPLY = (
         ("x", *_TERNARY_INPUTS),
         "y = quantized(x) * transpose(W) + bias for ternary W; every row of x is quantized to int8 by its largest "
         "magnitude and the sums are exact integers. A row with NaN or infinity gives a row of NaN.",
-        _ternary_matmul,
+        lambda b: _integer_matmul(b, _ternary(b)),
         since_opset=11,
     ),
     Operator(
         "TernaryMatMulFloat",
         ("x", *_TERNARY_INPUTS),
         "y = x * transpose(W) + bias for ternary W and float32 activations.",
-        _ternary_matmul_float,
+        lambda b: _integer_matmul_float(b, _ternary(b)),
+        since_opset=9,
+    ),
+    Operator(
+        "Ternary5MatMul",
+        ("x", *_TERNARY_INPUTS),
+        "TernaryMatMul with codes of five trits a byte.",
+        lambda b: _integer_matmul(b, _ternary5(b)),
+        since_opset=11,
+    ),
+    Operator(
+        "Ternary5MatMulFloat",
+        ("x", *_TERNARY_INPUTS),
+        "TernaryMatMulFloat with codes of five trits a byte.",
+        lambda b: _integer_matmul_float(b, _ternary5(b)),
         since_opset=9,
     ),
     Operator(
@@ -311,7 +337,14 @@ _DECODE = (
         "TernaryDecode",
         ("codes", "multiplier", "scale", "shape"),
         "The float32 matrix [N, K] that ternary codes stand for. A function only: folded when the model is loaded.",
-        _ternary_decode,
+        lambda b: _integer_decode(b, _ternary(b)),
+        since_opset=9,
+    ),
+    Operator(
+        "Ternary5Decode",
+        ("codes", "multiplier", "scale", "shape"),
+        "TernaryDecode with codes of five trits a byte.",
+        lambda b: _integer_decode(b, _ternary5(b)),
         since_opset=9,
     ),
     Operator(

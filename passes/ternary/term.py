@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.terms import Coded
-from regc.runtime_ops.formats import rows, ternary
+from regc.runtime_ops.formats import rows, ternary, ternary5
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -21,7 +21,8 @@ class TernaryTerm(Coded):
 
     ``codes`` are uint8 ``[ceil(N/16), ceil(K/16), 16, 4]``, ``multiplier`` uint8 ``[ceil(N/16), G, 16]``,
     ``scale`` float32 ``[N]``. ``group`` is the inputs that share a multiplier, K when all do.
-    ``int8_activations`` chooses the operator. ``exact`` tells that the weight was of this form to begin with.
+    ``int8_activations`` chooses the operator. ``exact`` tells that the weight was of this form to begin with. With
+    ``five`` the codes are those of :mod:`regc.runtime_ops.formats.ternary5`, ``[ceil(N/16), ceil(K/20), 16, 4]``.
     """
 
     codes: UInt8
@@ -31,13 +32,22 @@ class TernaryTerm(Coded):
     group: int
     int8_activations: bool = True
     exact: bool = False
+    five: bool = False
+
+    def in_fives(self) -> TernaryTerm:
+        """The same weight with five trits a byte. ``group`` has to be K or a multiple of 20."""
+        return replace(self, codes=ternary5.pack_trits(self._trits()), five=True)
+
+    def _trits(self) -> npt.NDArray[np.int8]:
+        unpack = ternary5.unpack_trits if self.five else ternary.unpack_trits
+        return unpack(self.codes, self.shape)
 
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102
         return self.scale.size, self.inputs
 
     def dense(self) -> Float32:  # noqa: D102
-        levels = ternary.unpack_trits(self.codes, self.shape)
+        levels = self._trits()
         if self.group < self.inputs:
             multipliers = ternary.unpack_multipliers(self.multiplier, self.shape[0]).view(np.int8)
             levels *= np.repeat(multipliers, self.group, axis=1)[:, : self.inputs]
@@ -49,24 +59,29 @@ class TernaryTerm(Coded):
 
     @property
     def label(self) -> str:  # noqa: D102
-        return label(self.group, self.inputs) + (", exact" if self.exact else "")
+        return label(self.group, self.inputs, five=self.five) + (", exact" if self.exact else "")
 
     @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102
-        exact = ("TernaryMatMul",) if self.int8_activations else ()
-        return (*exact, "TernaryMatMulFloat")
+        name = f"{self._family}MatMul"
+        exact = (name,) if self.int8_activations else ()
+        return (*exact, f"{name}Float")
 
     @property
     def decoder(self) -> str:  # noqa: D102
-        return "TernaryDecode"
+        return f"{self._family}Decode"
 
     @property
-    def gathers(self) -> tuple[str, str]:  # noqa: D102
-        return "TernaryGather", "TernaryTiledGather"
+    def _family(self) -> str:
+        return "Ternary5" if self.five else "Ternary"
+
+    @property
+    def gathers(self) -> tuple[str, str] | None:  # noqa: D102
+        return None if self.five else ("TernaryGather", "TernaryTiledGather")
 
     def rows(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
         packed = {
-            "codes": rows.pack_trits(ternary.unpack_trits(self.codes, self.shape)),
+            "codes": rows.pack_trits(self._trits()),
             "multiplier": ternary.unpack_multipliers(self.multiplier, self.shape[0]),
         }
         return self.operands() | packed
@@ -76,11 +91,13 @@ class TernaryTerm(Coded):
         return {"codes": self.codes, "multiplier": self.multiplier, "scale": self.scale, "shape": shape}
 
 
-def label(group: int, inputs: int) -> str:
-    """``ternary``, or ``ternary/64`` for groups of 64 inputs."""
-    return f"ternary/{group}" if group < inputs else "ternary"
+def label(group: int, inputs: int, *, five: bool = False) -> str:
+    """``ternary``, or ``ternary/64`` for groups of 64 inputs; ``ternary 1.6`` with five trits a byte."""
+    name = "ternary 1.6" if five else "ternary"
+    return f"{name}/{group}" if group < inputs else name
 
 
-def nbytes(shape: tuple[int, int], group: int) -> int:
+def nbytes(shape: tuple[int, int], group: int, *, five: bool = False) -> int:
     """Bytes of the term of a weight of this shape ``(N, K)`` with groups of ``group`` inputs, at most K."""
-    return ternary.packed_nbytes(shape, -(-shape[1] // group)) + 3 * np.dtype(np.int64).itemsize
+    packed_nbytes = ternary5.packed_nbytes if five else ternary.packed_nbytes
+    return packed_nbytes(shape, -(-shape[1] // group)) + 3 * np.dtype(np.int64).itemsize

@@ -26,14 +26,19 @@ UInt8 = npt.NDArray[np.uint8]
 Int8 = npt.NDArray[np.int8]
 
 
+def check_trits(trits: Int8) -> None:
+    """Raise ValueError for a value outside {-1, 0, 1}."""
+    if trits.size and (trits.min() < -1 or trits.max() > 1):
+        raise ValueError("trits must be -1, 0 or 1")
+
+
 def pack_trits(trits: Int8) -> UInt8:
     """Pack trits int8 ``[N, K]`` with values in {-1, 0, 1} into codes uint8 ``[ceil(N/16), ceil(K/16), 16, 4]``.
 
     Raises:
         ValueError: a value outside {-1, 0, 1}.
     """
-    if trits.size and (trits.min() < -1 or trits.max() > 1):
-        raise ValueError("trits must be -1, 0 or 1")
+    check_trits(trits)
     fields = _padded(trits + 1, BLOCK, fill=1)
     tiles, blocks = fields.shape[0] // TILE, fields.shape[1] // BLOCK
     fields = fields.reshape(tiles, TILE, blocks, 4, 4).transpose(0, 2, 1, 4, 3)

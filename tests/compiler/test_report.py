@@ -442,7 +442,7 @@ def test_the_catalog_is_made_from_the_fields_of_a_pass() -> None:
     out: Any = console.file
     printed = words(out.getvalue())
     assert "method gptq | lloyd | mean | median gptq where inputs are known error" in printed
-    assert "group int a whole row inputs that share a scale (a multiple of 16)" in printed
+    assert "group int a whole row inputs that share a scale (a multiple of 16, or 20 for 1.6bit)" in printed
     show_pass(LowRank, console)
     printed = words(out.getvalue())
     assert "ratio float 2 how many times fewer values; default: 2, unless rank or energy is given" in printed

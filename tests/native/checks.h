@@ -46,10 +46,10 @@ void compare(Random& random, const Pair<Task>& pair, const Size& size, const At&
 }
 
 struct Quantized {
-  Quantized(const Pair<QuantizeTask>& pair, const float* x, const Size& size, const Matrix& w, uint8_t flip)
-      : padded(w.blocks * kTernaryBlock), q(size.rows * padded), row_scale(size.rows), sums(size.rows * w.groups) {
+  Quantized(const Pair<QuantizeTask>& pair, const float* x, const Size& size, const Matrix& w, size_t block, uint8_t flip)
+      : padded(w.blocks * block), q(size.rows * padded), row_scale(size.rows), sums(size.rows * w.groups) {
     QuantizeTask task{x, size.rows, size.inputs, padded, flip, q.data(), row_scale.data(), sums.data(),
-                      w.group_blocks * kTernaryBlock, w.groups};
+                      w.group_blocks * block, w.groups};
     pair.kernel(task);
   }
   bool operator==(Quantized& o) {
@@ -68,17 +68,18 @@ void check_quantize(Random& random, const Pair<QuantizeTask>& pair, const Kernel
   const PackedProblem problem(random, size, kTernaryBlock);
   const Exact<float> x = rows_of(random, size.rows, size.inputs, size.inputs, random() % 2 == 0);
   const uint8_t flip = random() % 2 == 0 ? 0 : 0x80;
-  Quantized y(pair, x.data(), size, problem.weight, flip);
-  Quantized expected({pair.generic, pair.generic}, x.data(), size, problem.weight, flip);
+  Quantized y(pair, x.data(), size, problem.weight, kTernaryBlock, flip);
+  Quantized expected({pair.generic, pair.generic}, x.data(), size, problem.weight, kTernaryBlock, flip);
   if (!y.intact()) fail("wrote outside of its output");
   if (!(y == expected)) fail("differs from the generic kernel");
 }
 
-void check_ternary(Random& random, const Pair<MatMulTask>& pair, const Kernels& generic, size_t most_rows, uint8_t flip) {
+void check_ternary(Random& random, const Pair<MatMulTask>& pair, const Kernels& generic, size_t block, size_t most_rows,
+                   uint8_t flip) {
   const Size size(random, most_rows);
-  const PackedProblem problem(random, size, kTernaryBlock);
+  const PackedProblem problem(random, size, block);
   const Exact<float> x = rows_of(random, size.rows, size.inputs, size.inputs, random() % 2 == 0);
-  Quantized rows({generic.quantize, generic.quantize}, x.data(), size, problem.weight, flip);
+  Quantized rows({generic.quantize, generic.quantize}, x.data(), size, problem.weight, block, flip);
   Exact<uint8_t> q(rows.q.size(), random() % 64);
   std::copy_n(rows.q.data(), q.size(), q.data());
   compare(random, pair, size, [&](size_t begin, size_t end, Out out) {
@@ -87,10 +88,16 @@ void check_ternary(Random& random, const Pair<MatMulTask>& pair, const Kernels& 
 }
 
 void check_ternary_stream(Random& random, const Pair<MatMulTask>& pair, const Kernels& generic) {
-  check_ternary(random, pair, generic, 8, 0);
+  check_ternary(random, pair, generic, kTernaryBlock, 8, 0);
 }
 void check_ternary_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels& generic) {
-  check_ternary(random, pair, generic, 220, 0x80);
+  check_ternary(random, pair, generic, kTernaryBlock, 220, 0x80);
+}
+void check_ternary5_stream(Random& random, const Pair<MatMulTask>& pair, const Kernels& generic) {
+  check_ternary(random, pair, generic, kTernary5Block, 8, 0);
+}
+void check_ternary5_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels& generic) {
+  check_ternary(random, pair, generic, kTernary5Block, 220, 0x80);
 }
 
 void check_float(Random& random, const Pair<MatMulTask>& pair, size_t most_rows, size_t block) {
@@ -106,6 +113,12 @@ void check_float(Random& random, const Pair<MatMulTask>& pair, size_t most_rows,
 
 void check_ternary_float_stream(Random& random, const Pair<MatMulTask>& pair, const Kernels&) {
   check_float(random, pair, 3, kTernaryBlock);
+}
+void check_ternary5_float_stream(Random& random, const Pair<MatMulTask>& pair, const Kernels&) {
+  check_float(random, pair, 3, kTernary5Block);
+}
+void check_ternary5_float_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels&) {
+  check_float(random, pair, 220, kTernary5Block);
 }
 void check_ternary_float_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels&) {
   check_float(random, pair, 220, kTernaryBlock);

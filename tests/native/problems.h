@@ -44,16 +44,20 @@ class AffineProblem {
   Exact<float> bias_;
 };
 
-// A packed weight with codes of `block` inputs; ternary when that is kTernaryBlock, else RF8.
+constexpr bool is_ternary(size_t block) {
+  return block == kernels::kTernaryBlock || block == kernels::kTernary5Block;
+}
+
+// A packed weight with codes of `block` inputs, which tells the format.
 class PackedProblem {
  public:
   PackedProblem(Random& random, const Size& size, size_t block)
       : affine_(random, size),
         blocks_(ceil_div(size.inputs, block)),
-        group_blocks_(block == kernels::kTernaryBlock && random() % 2 == 0 ? between(random, 1, 9) : blocks_),
+        group_blocks_(is_ternary(block) && random() % 2 == 0 ? between(random, 1, 9) : blocks_),
         groups_(ceil_div(blocks_, group_blocks_)),
         codes_(size.tiles() * blocks_ * kernels::kUnit, random() % 64),
-        multiplier_(block == kernels::kTernaryBlock ? size.tiles() * groups_ * kTile : 0, random() % 64) {
+        multiplier_(is_ternary(block) ? size.tiles() * groups_ * kTile : 0, random() % 64) {
     fill(random, codes_.data(), codes_.size());
     const bool one = group_blocks_ == blocks_;
     for (size_t i = 0; i < multiplier_.size(); ++i)

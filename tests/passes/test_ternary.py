@@ -95,7 +95,16 @@ def test_smaller_groups_are_better() -> None:
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 500), (17, 300)])
-@pytest.mark.parametrize("options", [{}, {"group": 64}, {"method": "median", "per": "tensor"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"group": 64},
+        {"method": "median", "per": "tensor"},
+        {"storage": "1.6bit"},
+        {"storage": "1.6bit", "group": 40},
+    ],
+)
 def test_preview_and_fit_agree(site: MakeSite, shape: tuple[int, int], options: dict[str, Any]) -> None:
     pass_ = Ternary(**options)
     preview = pass_.preview(shape, site(shape))
@@ -111,6 +120,29 @@ def test_labels_and_operators(site: MakeSite) -> None:
     terms = [p.fit(weight, site((64, 128))) for p in (Ternary(), Ternary(group=64), Ternary(act="float32"))]
     assert [t.label for t in terms] == ["ternary", "ternary/64", "ternary"]
     assert [t.matmuls[0] for t in terms] == ["TernaryMatMul", "TernaryMatMul", "TernaryMatMulFloat"]
+    five = Ternary(storage="1.6bit", group=40).fit(weight, site((64, 128)))
+    assert five.label == "ternary 1.6/40"
+    assert five.matmuls == ("Ternary5MatMul", "Ternary5MatMulFloat")
+    assert five.decoder == "Ternary5Decode"
+
+
+@pytest.mark.parametrize("group", [None, 80])
+def test_storage_changes_the_bytes_and_nothing_else(site: MakeSite, group: int | None) -> None:
+    weight = Dense(gaussian(64, 640))
+    two, five = (Ternary(storage=s, group=group).fit(weight, site((64, 640))) for s in ("2bit", "1.6bit"))
+    np.testing.assert_array_equal(five.dense(), two.dense())
+    assert five.codes.nbytes * 5 == two.codes.nbytes * 4
+
+
+def test_groups_that_five_trits_a_byte_cannot_have(site: MakeSite) -> None:
+    """They are refused as an option; a weight that was ternary in such groups keeps them, in two bits."""
+    with pytest.raises(UsageError, match=r"group must be a multiple of 20 with storage=1.6bit, 20 or more, got 64"):
+        Ternary(storage="1.6bit", group=64)
+    scales = np.repeat(np.array([1, 2, 3, 4], np.float32), 64)
+    weight = Dense(np.sign(gaussian(64, 256)) * scales)
+    term = Ternary(storage="1.6bit").fit(weight, site((64, 256)))
+    assert term.label == "ternary/64, exact"
+    np.testing.assert_array_equal(term.dense(), weight.values)
 
 
 def test_options_reach_the_fit(site: MakeSite) -> None:
@@ -145,7 +177,7 @@ def test_many_inputs_are_fine_without_groups(site: MakeSite) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"group": 33}, "ternary: group must be a multiple of 16, 16 or more, got 33"),
+        ({"group": 33}, "ternary: group must be a multiple of 16 with storage=2bit, 16 or more, got 33"),
         ({"group": 0}, "got 0"),
         ({"group": -16}, "got -16"),
         ({"method": "max"}, "ternary: method must be gptq or lloyd or mean or median, got 'max'"),

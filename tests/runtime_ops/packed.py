@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from regc import runtime_ops
 from regc.runtime_ops import ops
-from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary
+from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary, ternary5
 
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
@@ -24,7 +25,10 @@ Weights = dict[str, Array]
 ISAS = ("generic", "avx2", "avxvnni", "avx512")
 SPARSE = ("BlockSparseMatMul", "BlockSparseRF8MatMul")
 GATED = ("GatedMatMul", "GatedRF8MatMul")
-OPERATORS = ("TernaryMatMul", "TernaryMatMulFloat", "RF8MatMul", *SPARSE, *GATED)
+INT8 = ("TernaryMatMul", "Ternary5MatMul")
+"""With int8 activations: kernel, body and reference agree bit for bit."""
+TERNARY = (*INT8, "TernaryMatMulFloat", "Ternary5MatMulFloat")
+OPERATORS = (*TERNARY, "RF8MatMul", *SPARSE, *GATED)
 NODE = "layer/7"
 
 
@@ -38,7 +42,7 @@ def weights(
     block: int | None = None,
 ) -> Weights:
     """Random packed inputs for a weight ``[N, K]``; ``group`` None or at least K means no groups, ``block`` None
-    any size of blocks.
+    any size of blocks. With five trits a byte there are 20 inputs for every 16 of ``group``.
     """
     N, K = shape
     random = np.random.default_rng(seed)
@@ -52,15 +56,22 @@ def weights(
         return {**_gated(op, shape, random), **affine, "shape": np.array(shape)}
     if op == "RF8MatMul":
         return {"codes": rf8.pack_codes(_codes(shape, random)), **affine, "shape": np.array(shape)}
-    group = group if group is not None and group < K else K
+    trits = layout(op)
+    group = group // ternary.BLOCK * trits.BLOCK if group is not None else K
+    group = min(group, K)
     groups = -(-K // group)
     multipliers = random.integers(0, 65, (N, groups)) if groups > 1 else np.ones((N, 1))
     return {
-        "codes": ternary.pack_trits(random.integers(-1, 2, shape).astype(np.int8)),
+        "codes": trits.pack_trits(random.integers(-1, 2, shape).astype(np.int8)),
         "multiplier": ternary.pack_multipliers(multipliers.astype(np.uint8)),
         **affine,
         "shape": np.array([N, K, group]),
     }
+
+
+def layout(op: str) -> ModuleType:
+    """How a ternary operator stores its trits."""
+    return ternary5 if op.startswith("Ternary5") else ternary
 
 
 def _codes(shape: tuple[int, int], random: np.random.Generator) -> Array:
@@ -111,7 +122,7 @@ def dense(op: str, inputs: Mapping[str, Array]) -> Array:
     if op in GATED:
         values = inputs["weights"] if "weights" in inputs else rf8.VALUES[inputs["codes"]]
         return gated.unpack(values, N).astype(np.float64)
-    trits = ternary.unpack_trits(inputs["codes"], (N, K)).astype(np.float64)
+    trits = layout(op).unpack_trits(inputs["codes"], (N, K)).astype(np.float64)
     group = int(inputs["shape"][2])
     return trits * ternary.unpack_multipliers(inputs["multiplier"], N)[:, np.arange(K) // group]
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary
+from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary, ternary5
 
 SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 70))
 
 
+@pytest.mark.parametrize("layout", [ternary, ternary5])
 @settings(max_examples=50, deadline=None)
 @given(trits=hnp.arrays(np.int8, SHAPES, elements=st.integers(-1, 1)))
-def test_trits_round_trip(trits: np.ndarray) -> None:
-    packed = ternary.pack_trits(trits)
-    tiles, blocks = -(-trits.shape[0] // 16), -(-trits.shape[1] // 16)
+def test_trits_round_trip(layout: ModuleType, trits: np.ndarray) -> None:
+    packed = layout.pack_trits(trits)
+    tiles, blocks = -(-trits.shape[0] // 16), -(-trits.shape[1] // layout.BLOCK)
     assert packed.shape == (tiles, blocks, 16, 4)
-    np.testing.assert_array_equal(ternary.unpack_trits(packed, trits.shape), trits)
-    padded = ternary.unpack_trits(packed, (16 * tiles, 16 * blocks))
+    np.testing.assert_array_equal(layout.unpack_trits(packed, trits.shape), trits)
+    padded = layout.unpack_trits(packed, (16 * tiles, layout.BLOCK * blocks))
     assert not padded[trits.shape[0] :].any()
     assert not padded[:, trits.shape[1] :].any()
     total = packed.nbytes + 16 * tiles + 4 * trits.shape[0]
-    assert ternary.packed_nbytes(trits.shape, groups=1) == total
+    assert layout.packed_nbytes(trits.shape, groups=1) == total
 
 
 @settings(max_examples=50, deadline=None)
@@ -50,6 +53,23 @@ def test_field_of_a_trit() -> None:
     assert packed[1, 1, 2, 2] == 0b00_01_01_01
     packed[1, 1, 2, 2] = 0b01_01_01_01
     assert (packed == 0b01_01_01_01).all()
+
+
+def test_place_of_a_fifth_of_a_byte() -> None:
+    trits = np.zeros((20, 40), np.int8)
+    trits[18, 20 + 4 * 3 + 2] = -1
+    packed = ternary5.pack_trits(trits)
+    assert packed[1, 1, 2, 2] == -(-256 * (81 + 27 + 9 + 0 + 1) // 243)
+    packed[1, 1, 2, 2] = packed[0, 0, 0, 0]
+    assert (packed == 128).all()
+
+
+def test_every_byte_is_five_trits() -> None:
+    """The 243 bytes that packing emits are all different, and each byte has the digits of the fraction it is."""
+    digits = ternary5.TRITS + 1
+    fractions = digits @ np.array([81, 27, 9, 3, 1])
+    np.testing.assert_array_equal(fractions, np.arange(256) * 243 // 256)
+    assert len(set(fractions)) == 243
 
 
 def test_place_of_an_rf8_code() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .packed import (
+    INT8,
     ISAS,
     OPERATORS,
     Array,
@@ -19,6 +20,7 @@ from .packed import (
     by_body,
     by_kernel,
     isa,
+    layout,
     model,
     session,
     weights,
@@ -32,6 +34,10 @@ CASES = {
     "ternary_panel": ("TernaryMatMul", (6, 40)),
     "ternary_float_stream": ("TernaryMatMulFloat", (1, 3)),
     "ternary_float_panel": ("TernaryMatMulFloat", (4, 30)),
+    "ternary5_stream": ("Ternary5MatMul", (1, 3)),
+    "ternary5_panel": ("Ternary5MatMul", (4, 40)),
+    "ternary5_float_stream": ("Ternary5MatMulFloat", (1, 3)),
+    "ternary5_float_panel": ("Ternary5MatMulFloat", (4, 30)),
     "rf8_stream": ("RF8MatMul", (1, 3)),
     "rf8_panel": ("RF8MatMul", (4, 30)),
     "pack_rows": ("BlockSparseMatMul", (4, 220)),
@@ -75,7 +81,7 @@ def test_kernel_agrees(kernel: str, shape: tuple[int, int], group: int | None, s
     for result in results[1:]:
         assert_same_bits(result, results[0])
     body = by_body(proto, x)
-    if op == "TernaryMatMul":
+    if op in INT8:
         assert_same_bits(results[0], body)
     else:
         assert_close(results[0], x, op, inputs)
@@ -107,21 +113,21 @@ def test_threads_do_not_change_a_bit(op: str, name: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("op", INT8)
 @pytest.mark.parametrize("group", [None, 128, 4096])
-def test_the_largest_sums_are_exact(name: str, group: int | None) -> None:
+def test_the_largest_sums_are_exact(op: str, name: str, group: int | None) -> None:
     """All products at their largest: pair sums of 16 bits and row sums of 32 bits must not saturate."""
-    inputs = weights("TernaryMatMul", (33, 131072), group)
-    inputs["codes"][:] = 0xAA  # all trits are 1
-    inputs["codes"][:, 1::2] = 0x00  # in every other block -1
+    inputs = weights(op, (33, 131072), group)
+    signs = np.where(np.arange(131072) < 65536, 1, -1)
+    inputs["codes"] = layout(op).pack_trits(np.broadcast_to(signs, (33, 131072)).astype(np.int8))
     if group is not None:
         inputs["multiplier"][:] = 64
-    x = np.full((10, 131072), 3.5, np.float32)
-    x.reshape(10, -1, 2, 16)[:, :, 1] = -3.5
+    x = np.tile(signs.astype(np.float32) * np.float32(3.5), (10, 1))
     multiplier = 1 if group is None else 64
     unit = np.float32(127 * multiplier * 131072) * (np.float32(3.5) / np.float32(127))
     expected = np.broadcast_to(unit * inputs["scale"] + inputs["bias"], (10, 33))
     for rows in (1, 10):
-        assert_same_bits(by_kernel(model("TernaryMatMul", inputs), x[:rows], name), expected[:rows].copy())
+        assert_same_bits(by_kernel(model(op, inputs), x[:rows], name), expected[:rows].copy())
 
 
 def test_unknown_instruction_set_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:

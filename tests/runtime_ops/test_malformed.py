@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from .packed import ISAS, NODE, OPERATORS, Weights, by_kernel, model, session, weights
+from .packed import INT8, ISAS, NODE, OPERATORS, Weights, by_kernel, model, session, weights
 from .packed import SPARSE as SPARSE_OPERATORS
 
 Change = Callable[[Weights], None]
@@ -61,6 +61,29 @@ TERNARY: dict[str, tuple[Change, str]] = {
     ),
     "scalar bias": (replace("bias", 1, np.float32), r"bias has shape \[\], expected \[20\] or \[1\]"),
     "empty bias": (replace("bias", [], np.float32), r"bias has shape \[0\], expected \[20\] or \[1\]"),
+}
+FIVES = {
+    **TERNARY,
+    "large": (
+        replace("shape", [2**31, 2**31, 2**31]),
+        r"codes has shape .* expected \[134217728, 107374183, 16, 4\]",
+    ),
+    "group 24": (
+        replace("shape", [20, 40, 32]),
+        r"group = 32, it must be K = 40 or a smaller multiple of 20",
+    ),
+    "more inputs": (
+        replace("shape", [20, 49, 49]),
+        r"codes has shape \[2, 2, 16, 4\], expected \[2, 3, 16, 4\]",
+    ),
+    "more outputs": (
+        replace("shape", [33, 40, 40]),
+        r"codes has shape \[2, 2, 16, 4\], expected \[3, 2, 16, 4\]",
+    ),
+    "more groups": (
+        replace("shape", [20, 40, 20]),
+        r"multiplier has shape \[2, 1, 16\], expected \[2, 2, 16\]",
+    ),
 }
 RF8: dict[str, tuple[Change, str]] = {
     "shape length": (replace("shape", [20, 40, 40]), r"shape has shape \[3\], expected \[2\]"),
@@ -119,6 +142,8 @@ MALFORMED = {
     },
     "TernaryMatMul": TERNARY,
     "TernaryMatMulFloat": TERNARY,
+    "Ternary5MatMul": FIVES,
+    "Ternary5MatMulFloat": FIVES,
     "RF8MatMul": RF8,
     "BlockSparseMatMul": {
         **SPARSE,
@@ -184,12 +209,13 @@ def test_wrong_types_are_refused(name: str) -> None:
         session(model("TernaryMatMul", inputs, function=False))
 
 
-def test_too_many_inputs_for_exact_sums() -> None:
-    inputs = weights("TernaryMatMul", (1, 131073))
+@pytest.mark.parametrize("op", INT8)
+def test_too_many_inputs_for_exact_sums(op: str) -> None:
+    inputs = weights(op, (1, 131073))
     with pytest.raises(Exception, match=f"node '{NODE}': shape says K = 131073, .* up to 131072"):
-        session(model("TernaryMatMul", inputs, function=False))
+        session(model(op, inputs, function=False))
     x = np.zeros((1, 131073), np.float32)
-    float_op = model("TernaryMatMulFloat", inputs, function=False)
+    float_op = model(f"{op}Float", inputs, function=False)
     np.testing.assert_array_equal(by_kernel(float_op, x, "avx512")[0], inputs["bias"])
 
 

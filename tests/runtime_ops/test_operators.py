@@ -16,6 +16,7 @@ from regc import runtime_ops
 
 from .packed import (
     GATED,
+    INT8,
     ISAS,
     OPERATORS,
     SPARSE,
@@ -44,11 +45,11 @@ def test_the_three_ways_agree(op: str, opset: int) -> None:
     onnx.checker.check_model(proto, full_check=True)
     x = normal(4, 50)
     reference, body, kernel = by_reference(proto, x), by_body(proto, x), by_kernel(proto, x, "avx512")
-    if op == "TernaryMatMul":
+    if op in INT8:
         assert_same_bits(body, reference)
         assert_same_bits(kernel, reference)
     for result in (reference, body, kernel):
-        if op != "TernaryMatMul":
+        if op not in INT8:
             assert_close(result, x, op, inputs)
 
 
@@ -83,8 +84,9 @@ def special_rows(inputs: int) -> Array:
 
 @pytest.mark.parametrize("name", ISAS)
 @pytest.mark.parametrize("inputs", [1, 17, 320])
-def test_special_values_of_ternary(inputs: int, name: str) -> None:
-    proto = model("TernaryMatMul", weights("TernaryMatMul", (18, inputs), 64))
+@pytest.mark.parametrize("op", INT8)
+def test_special_values_of_ternary(op: str, inputs: int, name: str) -> None:
+    proto = model(op, weights(op, (18, inputs), 64))
     x = special_rows(inputs)
     expected = by_body(proto, x)
     assert_same_bits(by_reference(proto, x), expected)
@@ -95,7 +97,7 @@ def test_special_values_of_ternary(inputs: int, name: str) -> None:
     assert np.isfinite(np.delete(expected, [1, 2, 3, 4], axis=0)).all()
 
 
-@pytest.mark.parametrize("op", ["TernaryMatMulFloat", "RF8MatMul", *GATED])
+@pytest.mark.parametrize("op", ["TernaryMatMulFloat", "Ternary5MatMulFloat", "RF8MatMul", *GATED])
 def test_special_values_of_float_operators(op: str) -> None:
     proto = model(op, weights(op, (18, 320), 64))
     x = special_rows(320)

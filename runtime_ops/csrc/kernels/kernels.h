@@ -15,6 +15,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed weights are lit
 
 constexpr size_t kTile = 16;          // outputs of a tile, in every format
 constexpr size_t kTernaryBlock = 16;  // inputs that 64 bytes of codes hold
+constexpr size_t kTernary5Block = 20;
 constexpr size_t kRF8Block = 4;
 constexpr size_t kMaxMultiplier = 64;               // u8 * s8 pair sums still fit int16
 constexpr size_t kMaxInt8Inputs = size_t{1} << 17;  // 127 * 64 * inputs still fits int32
@@ -81,7 +82,7 @@ struct MatMulTask {
                      // blocks, padded with zeros
   size_t x_stride;   // bytes
   const float* row_scale;  // [rows], for quantized rows
-  const int32_t* sums;     // [rows][groups], for ternary_stream
+  const int32_t* sums;     // [rows][groups], for ternary_stream and ternary5_stream
   Out out;
   size_t rows;
   size_t tile_begin;
@@ -152,6 +153,7 @@ struct Kernels {
 #undef REGC_KERNEL
   // The most rows for which streaming beats decoding a panel, of each pair of kernels.
   size_t ternary_stream_rows;
+  size_t ternary5_stream_rows;
   size_t float_stream_rows;
 };
 

@@ -26,6 +26,8 @@ struct MatMulSpec {
 // One per operator; in ternary.cpp, rf8.cpp, block_sparse.cpp and gated.cpp.
 MatMulSpec ternary_matmul();
 MatMulSpec ternary_matmul_float();
+MatMulSpec ternary5_matmul();
+MatMulSpec ternary5_matmul_float();
 MatMulSpec rf8_matmul();
 MatMulSpec block_sparse_matmul();
 MatMulSpec block_sparse_rf8_matmul();

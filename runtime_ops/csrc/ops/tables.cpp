@@ -142,7 +142,7 @@ TernaryOperands read_ternary_sizes(const std::vector<Tensor>& tensors, const std
   TernaryOperands w{};
   w.rows = positive_size(shape, 0, "N", node);
   w.columns = positive_size(shape, 1, "K", node);
-  w.group = ternary_group(shape, w.columns, node);
+  w.group = ternary_group(shape, w.columns, kernels::kTernaryBlock, node);
   w.groups = ceil_div(w.columns, w.group);
   require_shape(tensors[2], {static_cast<int64_t>(w.rows)}, "scale", " (N of shape)", node);
   w.codes = tensors[0].as<uint8_t>();

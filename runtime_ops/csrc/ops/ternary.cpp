@@ -1,4 +1,5 @@
-// TernaryMatMul and TernaryMatMulFloat; the format is described in runtime_ops/formats/ternary.py.
+// TernaryMatMul and Ternary5MatMul, each with int8 and float32 activations; the formats are described in
+// runtime_ops/formats/ternary.py and ternary5.py.
 #include <algorithm>
 
 #include "ops/matmul.h"
@@ -33,7 +34,8 @@ void read_multiplier(Matrix& w, const Tensor& multiplier, const std::string& nod
   w.multiplied = std::any_of(values, values + count, [](uint8_t value) { return value != 1; });
 }
 
-Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
+// A weight whose 64 bytes of codes hold 16 outputs of `block` inputs.
+Matrix read(const std::vector<Tensor>& tensors, size_t block, const std::string& node) {
   const Tensor& codes = tensors[0];
   const Tensor& multiplier = tensors[1];
   const Tensor& shape = tensors[4];
@@ -41,10 +43,10 @@ Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
   Matrix w{};
   w.outputs = positive_size(shape, 0, "N", node);
   w.inputs = positive_size(shape, 1, "K", node);
-  const size_t group = ternary_group(shape, w.inputs, node);
-  w.blocks = ceil_div(w.inputs, kernels::kTernaryBlock);
+  const size_t group = ternary_group(shape, w.inputs, block, node);
+  w.blocks = ceil_div(w.inputs, block);
   w.groups = ceil_div(w.inputs, group);
-  w.group_blocks = ceil_div(group, kernels::kTernaryBlock);
+  w.group_blocks = ceil_div(group, block);
   const auto tiles = static_cast<int64_t>(ceil_div(w.outputs, kernels::kTile));
   const std::string why =
       " for shape [N, K, group] = " + text({shape.as<int64_t>(), shape.as<int64_t>() + 3});
@@ -56,25 +58,51 @@ Matrix read(const std::vector<Tensor>& tensors, const std::string& node) {
   return w;
 }
 
-std::unique_ptr<const Weight> read_int8(const std::vector<Tensor>& tensors, const std::string& node) {
-  const Method method = {&Kernels::ternary_stream, &Kernels::ternary_panel, true, kernels::kTernaryBlock,
-                         &Kernels::ternary_stream_rows};
-  const Matrix w = read(tensors, node);
+std::unique_ptr<const Weight> read_int8(const std::vector<Tensor>& tensors, const Method& method,
+                                        const std::string& node) {
+  const Matrix w = read(tensors, method.x_block, node);
   if (w.inputs <= kernels::kMaxInt8Inputs) return std::make_unique<const PackedWeight>(w, method);
   throw InvalidInput(node + "shape says K = " + std::to_string(w.inputs) +
                      ", sums of int8 products fit int32 up to " + std::to_string(kernels::kMaxInt8Inputs));
 }
 
-std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const std::string& node) {
-  const Method method = {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, false,
-                         kernels::kTernaryBlock, &Kernels::float_stream_rows};
-  return std::make_unique<const PackedWeight>(read(tensors, node), method);
+std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const Method& method,
+                                         const std::string& node) {
+  return std::make_unique<const PackedWeight>(read(tensors, method.x_block, node), method);
 }
 
 }  // namespace
 
-MatMulSpec ternary_matmul() { return {"TernaryMatMul", inputs(), kScaleIndex, read_int8}; }
+MatMulSpec ternary_matmul() {
+  const auto read_weight = [](const std::vector<Tensor>& tensors, const std::string& node) {
+    return read_int8(tensors, {&Kernels::ternary_stream, &Kernels::ternary_panel, true,
+                               kernels::kTernaryBlock, &Kernels::ternary_stream_rows}, node);
+  };
+  return {"TernaryMatMul", inputs(), kScaleIndex, read_weight};
+}
 
-MatMulSpec ternary_matmul_float() { return {"TernaryMatMulFloat", inputs(), kScaleIndex, read_float}; }
+MatMulSpec ternary_matmul_float() {
+  const auto read_weight = [](const std::vector<Tensor>& tensors, const std::string& node) {
+    return read_float(tensors, {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, false,
+                                kernels::kTernaryBlock, &Kernels::float_stream_rows}, node);
+  };
+  return {"TernaryMatMulFloat", inputs(), kScaleIndex, read_weight};
+}
+
+MatMulSpec ternary5_matmul() {
+  const auto read_weight = [](const std::vector<Tensor>& tensors, const std::string& node) {
+    return read_int8(tensors, {&Kernels::ternary5_stream, &Kernels::ternary5_panel, true,
+                               kernels::kTernary5Block, &Kernels::ternary5_stream_rows}, node);
+  };
+  return {"Ternary5MatMul", inputs(), kScaleIndex, read_weight};
+}
+
+MatMulSpec ternary5_matmul_float() {
+  const auto read_weight = [](const std::vector<Tensor>& tensors, const std::string& node) {
+    return read_float(tensors, {&Kernels::ternary5_float_stream, &Kernels::ternary5_float_panel, false,
+                                kernels::kTernary5Block, &Kernels::float_stream_rows}, node);
+  };
+  return {"Ternary5MatMulFloat", inputs(), kScaleIndex, read_weight};
+}
 
 }  // namespace regc::ops

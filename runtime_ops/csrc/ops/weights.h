@@ -21,12 +21,12 @@ inline size_t positive_size(const Tensor& shape, size_t index, const char* name,
 }
 
 // Inputs that share a multiplier, the third entry of a ternary weight's "shape".
-inline size_t ternary_group(const Tensor& shape, size_t inputs, const std::string& node) {
+inline size_t ternary_group(const Tensor& shape, size_t inputs, size_t block, const std::string& node) {
   const size_t group = positive_size(shape, 2, "group", node);
-  if (group == inputs || (group < inputs && group % kernels::kTernaryBlock == 0)) return group;
+  if (group == inputs || (group < inputs && group % block == 0)) return group;
   throw InvalidInput(node + "shape says group = " + std::to_string(group) +
                      ", it must be K = " + std::to_string(inputs) + " or a smaller multiple of " +
-                     std::to_string(kernels::kTernaryBlock));
+                     std::to_string(block));
 }
 
 // Fills in scale [N] and bias [N] or [1].

@@ -7,8 +7,8 @@ namespace regc::kernels::REGC_ISA {
 // products.
 constexpr int kPanelRows = 4;
 constexpr int kPanelTiles = 1;
-// Rows of TernaryMatMul that are streamed.
 constexpr size_t kTernaryStreamRows = 8;
+constexpr size_t kTernary5StreamRows = 3;
 
 // sum + the four products of each lane, unsigned times signed. The pair sums fit int16 where |s8| <= 64.
 REGC_INLINE __m256i dot_half(__m256i sum, __m256i u8, __m256i s8) {
@@ -50,6 +50,38 @@ REGC_INLINE void ternary_sums(const Streams& streams, size_t blocks, const uint8
       const uint8_t* codes = streams.at(done, t);
       sums[t] = add_i(sums[t], {ternary_half_sums(codes, some, q + 16 * done),
                                 ternary_half_sums(codes + 32, some, q + 16 * done)});
+    }
+  }
+}
+
+// Sum of digit * q over at most 8 blocks of one half of a tile: |sum| <= 8 * 5 * 508 fits int16.
+REGC_INLINE __m256i ternary5_half_sums(const uint8_t* codes, size_t blocks, const uint8_t* q) {
+  __m256i sum = _mm256_setzero_si256();
+  for (size_t block = 0; block < blocks; ++block, codes += 64, q += 20) {
+    __m256i fraction = load_half(codes);
+#pragma GCC unroll 5
+    for (size_t p = 0; p < 5; ++p) {
+      const __m256i high = _mm256_srli_epi16(ternary5_digits(fraction), 6);
+      const __m256i digit = _mm256_and_si256(high, _mm256_set1_epi8(3));
+      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(digit, fill_4(q + 4 * p).lo));
+      fraction = times_3(fraction);
+    }
+  }
+  return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+}
+
+// sums[t] += sum of digit * q over some blocks of T tiles.
+template <int T, class Streams>
+REGC_INLINE void ternary5_sums(const Streams& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
+  constexpr size_t kBlocks = 8;
+  for (size_t done = 0; done < blocks; done += kBlocks) {
+    const size_t some = blocks - done < kBlocks ? blocks - done : kBlocks;
+    for (size_t block = done; block < done + some; ++block) streams.fetch(block);
+#pragma GCC unroll 2
+    for (int t = 0; t < T; ++t) {
+      const uint8_t* codes = streams.at(done, t);
+      sums[t] = add_i(sums[t], {ternary5_half_sums(codes, some, q + 20 * done),
+                                ternary5_half_sums(codes + 32, some, q + 20 * done)});
     }
   }
 }

@@ -16,6 +16,18 @@ REGC_INLINE B64 ternary_bytes(B64 codes, int p, B64 multiplier) {
   return {ternary_half(codes.lo, p, multiplier.lo), ternary_half(codes.hi, p, multiplier.hi)};
 }
 
+// The first ternary digit of the fractions v / 256 in bits 6 and 7 of each byte: 3/4 of v - 1, rounded up.
+REGC_INLINE __m256i ternary5_digits(__m256i v) {
+  const __m256i less = _mm256_subs_epu8(v, _mm256_set1_epi8(1));
+  return _mm256_avg_epu8(less, _mm256_avg_epu8(less, _mm256_setzero_si256()));
+}
+REGC_INLINE B64 ternary5_digits(B64 v) { return {ternary5_digits(v.lo), ternary5_digits(v.hi)}; }
+
+// multiplier * (digit - 1) for that digit, as int8.
+REGC_INLINE B64 ternary5_bytes(B64 v, B64 multiplier) {
+  return ternary_bytes(ternary5_digits(v), 3, multiplier);
+}
+
 // multiplier * trit of the field that starts at a bit of each 32-bit lane, as float32.
 REGC_INLINE F16 ternary_floats(I16 codes, int bit, F16 multiplier) {
   // The permutation reads three bits of an index: this field and one bit of the next, which the table

@@ -62,6 +62,7 @@ REGC_INLINE void store_i(void* p, I16 v) {
 REGC_INLINE I16 fill_i(int32_t v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
 REGC_INLINE I16 add_i(I16 a, I16 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
 REGC_INLINE I16 sub_i(I16 a, I16 b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
+REGC_INLINE I16 shift_right_8(I16 v) { return {_mm256_srai_epi32(v.lo, 8), _mm256_srai_epi32(v.hi, 8)}; }
 REGC_INLINE I16 mul_i(I16 a, I16 b) {
   return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
 }
@@ -97,5 +98,9 @@ REGC_INLINE B64 spread(const uint8_t* p) {
   const I16 bytes = mul_i(widen(p), fill_i(0x01010101));
   return {bytes.lo, bytes.hi};
 }
+REGC_INLINE I16 lanes_of(B64 v) { return {v.lo, v.hi}; }
+// Modulo 256.
+REGC_INLINE __m256i times_3(__m256i v) { return _mm256_add_epi8(v, _mm256_add_epi8(v, v)); }
+REGC_INLINE B64 times_3(B64 v) { return {times_3(v.lo), times_3(v.hi)}; }
 
 }  // namespace regc::kernels::REGC_ISA

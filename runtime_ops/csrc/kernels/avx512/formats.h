@@ -61,6 +61,19 @@ REGC_INLINE void ternary_sums(const Streams& streams, size_t blocks, const uint8
   }
 }
 
+// multiplier * (digit - 1) for the first ternary digit of the fractions v / 256, as int8. The digit is 1 from
+// 256/3 and 2 from 512/3 on.
+REGC_INLINE B64 ternary5_bytes(B64 v, B64 multiplier) {
+  const B64 plus_or_zero = _mm512_maskz_mov_epi8(_mm512_cmpge_epu8_mask(v, fill_b(171)), multiplier);
+  return _mm512_mask_sub_epi8(plus_or_zero, _mm512_cmplt_epu8_mask(v, fill_b(86)), zero_i(), multiplier);
+}
+
+// The first ternary digit of v / 256 in bits 6 and 7 of each byte: 3/4 of v - 1, rounded up.
+REGC_INLINE B64 ternary5_digits(B64 v) {
+  const B64 less = _mm512_subs_epu8(v, fill_b(1));
+  return _mm512_avg_epu8(less, _mm512_avg_epu8(less, zero_i()));
+}
+
 // The four inputs of an RF8 block, sixteen outputs each. The bits of a code s EEEE RRR become the bfloat16 s
 // 0111EEEE ffff000, whose high byte depends on the code's upper nibble and whose low byte on its lower
 // nibble: one byte shuffle each, and E = 0 masked to zero. Interleaving the two gives pairs of inputs in

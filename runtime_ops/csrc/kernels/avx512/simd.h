@@ -21,8 +21,10 @@ constexpr int kPanelRows = 6;
 constexpr int kPanelTiles = 4;
 // Tiles side by side in the stream kernels: enough chains to hide the latency of a multiply-add.
 constexpr int kStreamTiles = 4;
-// Rows that are streamed, of each pair of kernels. 2048x5632 takes 350 us streamed and 320 decoded with 3 rows.
+// Rows that are streamed, of each pair of kernels. With 3 rows, 2048x5632 takes 350 us streamed and 320
+// decoded.
 constexpr size_t kTernaryStreamRows = 2;
+constexpr size_t kTernary5StreamRows = 2;
 constexpr size_t kFloatStreamRows = 3;
 // Rows of the block-sparse register tile, whose activations are operands of the multiply-add.
 constexpr size_t kSparseRows = 16;
@@ -49,6 +51,7 @@ REGC_INLINE void store_i(void* p, I16 v) { _mm512_storeu_si512(p, v); }
 REGC_INLINE I16 fill_i(int32_t v) { return _mm512_set1_epi32(v); }
 REGC_INLINE I16 add_i(I16 a, I16 b) { return _mm512_add_epi32(a, b); }
 REGC_INLINE I16 sub_i(I16 a, I16 b) { return _mm512_sub_epi32(a, b); }
+REGC_INLINE I16 shift_right_8(I16 v) { return _mm512_srai_epi32(v, 8); }
 REGC_INLINE I16 mul_i(I16 a, I16 b) { return _mm512_mullo_epi32(a, b); }
 // sum + a * b for lanes that fit int16, b not negative.
 REGC_INLINE I16 mul_add_narrow(I16 sum, I16 a, I16 b) { return _mm512_dpwssd_epi32(sum, a, b); }
@@ -66,6 +69,13 @@ REGC_INLINE B64 fill_4(const uint8_t* p) {
   std::memcpy(&word, p, sizeof(word));
   return _mm512_set1_epi32(word);
 }
+// Byte r of sixteen in all four bytes of lane r.
+REGC_INLINE B64 spread(const uint8_t* p) {
+  return _mm512_mullo_epi32(widen(p), _mm512_set1_epi32(0x01010101));
+}
+REGC_INLINE I16 lanes_of(B64 v) { return v; }
+// Modulo 256.
+REGC_INLINE B64 times_3(B64 v) { return _mm512_add_epi8(v, _mm512_add_epi8(v, v)); }
 // sum + the four products of each lane, unsigned times signed.
 REGC_INLINE I16 dot(I16 sum, B64 u8, B64 s8) { return _mm512_dpbusd_epi32(sum, u8, s8); }
 

@@ -7,16 +7,16 @@ namespace regc::kernels::REGC_ISA {
 // activations.
 constexpr int kPanelRows = 6;
 constexpr int kPanelTiles = 1;
-// Rows of TernaryMatMul that are streamed.
 constexpr size_t kTernaryStreamRows = 5;
+constexpr size_t kTernary5StreamRows = 3;
 
 // sum + the four products of each lane, unsigned times signed.
 REGC_INLINE I16 dot(I16 sum, B64 u8, B64 s8) {
   return {_mm256_dpbusd_avx_epi32(sum.lo, u8.lo, s8.lo), _mm256_dpbusd_avx_epi32(sum.hi, u8.hi, s8.hi)};
 }
 
-// sums[t] += sum of code * q over some blocks of T tiles. Fields 0 and 2 (after a shift) share one accumulator,
-// fields 1 and 3, which count four times, the other.
+// sums[t] += sum of code * q over some blocks of T tiles. Fields 0 and 2 (after a shift) share one
+// accumulator, fields 1 and 3, which count four times, the other.
 template <int T, class Streams>
 REGC_INLINE void ternary_sums(const Streams& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
   const B64 even_mask = fill_b(0x03);

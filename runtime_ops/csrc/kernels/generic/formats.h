@@ -39,6 +39,34 @@ REGC_INLINE void ternary_sums(const Streams& streams, size_t blocks, const uint8
   }
 }
 
+// The first ternary digit of the fractions v / 256 in bits 6 and 7 of each byte.
+REGC_INLINE B64 ternary5_digits(const B64& v) {
+  B64 digits;
+  for (size_t i = 0; i < 64; ++i) digits.byte[i] = static_cast<uint8_t>(3 * v.byte[i] / 256 << 6);
+  return digits;
+}
+
+// multiplier * (digit - 1) for that digit, as int8.
+REGC_INLINE B64 ternary5_bytes(const B64& v, const B64& multiplier) {
+  return ternary_bytes(ternary5_digits(v), 3, multiplier);
+}
+
+// sums[t] += sum of digit * q over some blocks of T tiles.
+template <int T, class Streams>
+REGC_INLINE void ternary5_sums(const Streams& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
+  for (int t = 0; t < T; ++t) {
+    for (size_t block = 0; block < blocks; ++block) {
+      B64 fraction = load_b(streams.at(block, t));
+      for (size_t p = 0; p < 5; ++p) {
+        B64 digits = ternary5_digits(fraction);
+        for (uint8_t& byte : digits.byte) byte = static_cast<uint8_t>(byte >> 6);
+        sums[t] = dot(sums[t], digits, fill_4(q + 20 * block + 4 * p));
+        fraction = times_3(fraction);
+      }
+    }
+  }
+}
+
 // The value of an RF8 code s EEEE RRR: the bits of the float32 s 0111EEEE ffff0..., or zero for E = 0.
 REGC_INLINE float rf8_value(uint32_t code) {
   constexpr uint32_t kFractions[8] = {0, 1, 2, 4, 8, 12, 14, 15};  // sixteenths

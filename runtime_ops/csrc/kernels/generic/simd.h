@@ -23,6 +23,7 @@ constexpr int kPanelRows = 2;
 constexpr int kPanelTiles = 1;
 constexpr int kStreamTiles = 1;
 constexpr size_t kTernaryStreamRows = 8;
+constexpr size_t kTernary5StreamRows = 8;
 constexpr size_t kFloatStreamRows = 3;
 constexpr size_t kSparseRows = 4;
 
@@ -133,6 +134,18 @@ REGC_INLINE I16 dot(const I16& sum, const B64& u8, const B64& s8) {
     for (size_t j = 4 * i; j < 4 * i + 4; ++j) products += u8.byte[j] * static_cast<int8_t>(s8.byte[j]);
     return wrapped(bits(sum.lane[i]) + bits(products));
   });
+}
+
+REGC_INLINE I16 lanes_of(const B64& v) {
+  I16 lanes;
+  std::memcpy(lanes.lane, v.byte, sizeof(lanes));
+  return lanes;
+}
+// Modulo 256.
+REGC_INLINE B64 times_3(const B64& v) {
+  B64 product;
+  for (size_t i = 0; i < 64; ++i) product.byte[i] = static_cast<uint8_t>(3 * v.byte[i]);
+  return product;
 }
 
 }  // namespace regc::kernels::generic

@@ -51,10 +51,13 @@ struct FloatSteps {
 // A format has the type of its steps, their number in 64 bytes of codes, what it keeps of a group, and
 // each(), which calls function(step, weight) for the steps of 64 bytes of codes in ascending order.
 
+// Those with int8 activations also have the inputs of 64 bytes of codes, and sums() of trit + 1 times q.
+
 struct TernaryInt8 {
   using Steps = Int8Steps;
   using Group = B64;
   static constexpr size_t kSteps = 4;
+  static constexpr size_t kInputs = kTernaryBlock;
   static Group group(const Matrix& w, size_t tile, size_t group) {
     return ternary_table(tile_multiplier(w, tile, group));
   }
@@ -63,6 +66,33 @@ struct TernaryInt8 {
     const B64 code = load_b(codes);
 #pragma GCC unroll 4
     for (int p = 0; p < 4; ++p) function(static_cast<size_t>(p), ternary_bytes(code, p, multiplier));
+  }
+  template <int T>
+  REGC_INLINE void sums(const Streams<T>& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
+    ternary_sums<T>(streams, blocks, q, sums);
+  }
+};
+
+struct Ternary5Int8 {
+  using Steps = Int8Steps;
+  using Group = B64;
+  static constexpr size_t kSteps = 5;
+  static constexpr size_t kInputs = kTernary5Block;
+  static Group group(const Matrix& w, size_t tile, size_t group) {
+    return spread(tile_multiplier(w, tile, group));
+  }
+  template <class Function>
+  REGC_INLINE void each(const uint8_t* codes, Group multiplier, const Function& function) {
+    B64 fraction = load_b(codes);
+#pragma GCC unroll 5
+    for (size_t p = 0; p < 5; ++p) {
+      function(p, ternary5_bytes(fraction, multiplier));
+      fraction = times_3(fraction);
+    }
+  }
+  template <int T>
+  REGC_INLINE void sums(const Streams<T>& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
+    ternary5_sums<T>(streams, blocks, q, sums);
   }
 };
 
@@ -80,6 +110,27 @@ struct TernaryFloat {
     for (int k = 0; k < 16; ++k) {
       const int bit = 8 * (k % 4) + 2 * (k / 4);
       function(static_cast<size_t>(k), ternary_floats(code, bit, multiplier));
+    }
+  }
+};
+
+struct Ternary5Float {
+  using Steps = FloatSteps;
+  using Group = F16;
+  static constexpr size_t kSteps = 20;
+  static Group group(const Matrix& w, size_t tile, size_t group) {
+    return TernaryFloat::group(w, tile, group);
+  }
+  template <class Function>
+  REGC_INLINE void each(const uint8_t* codes, Group multiplier, const Function& function) {
+    B64 fraction = load_b(codes);
+#pragma GCC unroll 5
+    for (int p = 0; p < 5; ++p) {
+      const I16 digits = lanes_of(ternary5_digits(fraction));
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j)
+        function(static_cast<size_t>(4 * p + j), ternary_floats(digits, 8 * j + 6, multiplier));
+      fraction = times_3(fraction);
     }
   }
 };

@@ -12,39 +12,19 @@ REGC_INLINE void over_tiles(const Task& task, const Function& function) {
   for (; tile < task.tile_end; ++tile) function(std::integral_constant<int, 1>{}, tile);
 }
 
-// The codes of T tiles side by side, from some block on.
-template <int T>
-struct Streams {
-  const uint8_t* codes;  // of the first tile
-  size_t stride;         // bytes from tile to tile
-  size_t left;           // blocks to the end of the tiles
-
-  const uint8_t* at(size_t block, int tile) const {
-    return codes + static_cast<size_t>(tile) * stride + block * kUnit;
-  }
-  // Asks for what is read kAhead bytes later: in these tiles, or in the T tiles after them. The latter makes
-  // one row of 2048x5632 1.06 times and of 768x3072 1.2 times as fast.
-  void fetch(size_t block) const {
-    constexpr size_t kAhead = 2048;
-    const size_t beyond = left - block <= kAhead / kUnit ? (T - 1) * stride : 0;
-#pragma GCC unroll 4
-    for (int t = 0; t < T; ++t) __builtin_prefetch(at(block, t) + kAhead + beyond);
-  }
-};
-
 // Integer sums of one quantized row over T tiles. Codes are trit + 1, so each group starts from minus the sum
 // of its q.
-template <int T>
-REGC_INLINE void ternary_row(const Matrix& w, const uint8_t* q, const int32_t* sums, size_t tile,
-                             I16 (&total)[T]) {
-  const bool narrow = w.group_blocks * kTernaryBlock <= 256;  // |sum of q * trit| <= 256 * 127 fits int16
+template <class Format, int T>
+REGC_INLINE void int8_row(const Matrix& w, const uint8_t* q, const int32_t* sums, size_t tile,
+                          I16 (&total)[T]) {
+  const bool narrow = w.group_blocks * Format::kInputs <= 256;  // |sum of q * trit| <= 256 * 127 fits int16
   for (size_t g = 0; g < w.groups; ++g) {
     const size_t begin = g * w.group_blocks;
     I16 part[T];
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) part[t] = fill_i(-sums[g]);
     const Streams<T> streams{tile_codes(w, tile) + begin * kUnit, w.blocks * kUnit, w.blocks - begin};
-    ternary_sums<T>(streams, group_end(w, g) - begin, q + begin * kTernaryBlock, part);
+    Format::template sums<T>(streams, group_end(w, g) - begin, q + begin * Format::kInputs, part);
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) {
       if (!w.multiplied) {
@@ -58,7 +38,8 @@ REGC_INLINE void ternary_row(const Matrix& w, const uint8_t* q, const int32_t* s
   }
 }
 
-inline void ternary_stream(const MatMulTask& task) {
+template <class Format>
+inline void int8_stream(const MatMulTask& task) {
   const Matrix& w = *task.weight;
   over_tiles<kStreamTiles>(task, [&](auto side_by_side, size_t tile) {
     constexpr int T = side_by_side;
@@ -66,7 +47,7 @@ inline void ternary_stream(const MatMulTask& task) {
       I16 total[T];
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) total[t] = zero_i();
-      ternary_row<T>(w, task.x + row * task.x_stride, task.sums + row * w.groups, tile, total);
+      int8_row<Format, T>(w, task.x + row * task.x_stride, task.sums + row * w.groups, tile, total);
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) {
         const F16 sum = Int8Steps::value(total[t], task.row_scale, row);

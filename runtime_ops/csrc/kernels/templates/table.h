@@ -13,6 +13,7 @@
 #include "kernels/templates/quantize.h"
 #include "kernels/templates/endings.h"
 #include "kernels/templates/tiles.h"
+#include "kernels/templates/codes.h"
 #include "kernels/templates/formats.h"
 #include "kernels/templates/stream.h"
 #include "kernels/templates/panel.h"
@@ -22,9 +23,14 @@
 
 namespace regc::kernels::REGC_ISA {
 
+inline void ternary_stream(const MatMulTask& task) { int8_stream<TernaryInt8>(task); }
 inline void ternary_panel(const MatMulTask& task) { panel<TernaryInt8>(task); }
 inline void ternary_float_stream(const MatMulTask& task) { float_stream<TernaryFloat>(task); }
 inline void ternary_float_panel(const MatMulTask& task) { panel<TernaryFloat>(task); }
+inline void ternary5_stream(const MatMulTask& task) { int8_stream<Ternary5Int8>(task); }
+inline void ternary5_panel(const MatMulTask& task) { panel<Ternary5Int8>(task); }
+inline void ternary5_float_stream(const MatMulTask& task) { float_stream<Ternary5Float>(task); }
+inline void ternary5_float_panel(const MatMulTask& task) { panel<Ternary5Float>(task); }
 inline void rf8_stream(const MatMulTask& task) { float_stream<RF8Float>(task); }
 inline void rf8_panel(const MatMulTask& task) { panel<RF8Float>(task); }
 inline void sparse_stream(const SparseTask& task) { stream_blocks<FloatRows>(task); }
@@ -42,6 +48,7 @@ const Kernels kKernels = {
 #include "kernels/kernels.inc"
 #undef REGC_KERNEL
     kTernaryStreamRows,
+    kTernary5StreamRows,
     kFloatStreamRows,
 };
 
