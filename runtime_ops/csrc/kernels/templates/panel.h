@@ -114,12 +114,17 @@ inline void panel_block(const MatMulTask& task, size_t tile, size_t first_row, s
     multiply_slice<Steps, T>(panel, end * Format::kSteps - step, x + 4 * step, task.x_stride, rows, sums,
                              excess);
   }
-  for (int t = 0; t < T; ++t) {
-    const Columns columns = load_columns(w, tile + static_cast<size_t>(t));
-    for (size_t row = 0; row < rows; ++row) {
+  Columns columns[T];
+#pragma GCC unroll 4
+  for (int t = 0; t < T; ++t) columns[t] = load_columns(w, tile + static_cast<size_t>(t));
+  // Row by row, so that the outputs of the tiles are written side by side: 128 rows of 768x3072 take 1600
+  // instead of 1700 us.
+  for (size_t row = 0; row < rows; ++row) {
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) {
       const auto sum = Steps::load_sum(sums + (row * T + static_cast<size_t>(t)) * kUnit);
       const size_t task_row = first_row + row;
-      finish(task, task_row, columns, Steps::value(sum, task.row_scale, task_row));
+      finish(task, task_row, columns[t], Steps::value(sum, task.row_scale, task_row));
     }
   }
 }

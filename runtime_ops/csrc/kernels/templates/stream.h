@@ -14,6 +14,9 @@ REGC_INLINE void over_tiles(const Task& task, const Function& function) {
 
 // Integer sums of one quantized row over T tiles. Codes are trit + 1, so each group starts from minus the sum
 // of its q.
+//
+// Groups whose multipliers are all zero are not skipped: with groups of 64, where a quarter or a half of them
+// are zero in 64 outputs at once, looking for them takes as long as they do.
 template <class Format, int T>
 REGC_INLINE void int8_row(const Matrix& w, const uint8_t* q, const int32_t* sums, size_t tile,
                           I16 (&total)[T]) {
