@@ -23,6 +23,9 @@ class Statistics:
     ``count`` is the number of rows. ``mean``, ``peak`` (the largest ``|x|``) and ``second_moment`` (the mean of
     ``x ** 2``) are float64 ``[K]``, ``gram`` (the mean of ``x x^T``, not centred) is float32 ``[K, K]`` and ``sample``
     float32 ``[S, K]``, some of the rows, each drawn with equal chance. What no pass has asked for is None.
+
+    When the rows come out of compressed layers, ``cross`` float32 ``[K, K]`` is the mean of ``x' x^T``, x' being what
+    came in place of x before anything was compressed; None when they are the same, or that is not known.
     """
 
     count: int
@@ -31,6 +34,7 @@ class Statistics:
     second_moment: Float64
     gram: Float32 | None = None
     sample: Float32 | None = None
+    cross: Float32 | None = None
 
     @classmethod
     def of(cls, rows: npt.NDArray[np.generic], *, gram: bool = True, sample: bool = False) -> Statistics:
@@ -60,8 +64,8 @@ class Statistics:
     def through(self, factor: Float32) -> Statistics:
         """The statistics of ``B x`` for a factor B ``[r, K]``: what the first factor of a product ``A B`` sees.
 
-        Count, mean, Gram matrix and sample are exact. So is the second moment when there is a Gram matrix; without
-        one the inputs count as uncorrelated. The peak is an upper bound.
+        Count, mean, Gram matrix, ``cross`` and sample are exact. So is the second moment when there is a Gram matrix;
+        without one the inputs count as uncorrelated. The peak is an upper bound.
         """
         wide = factor.astype(np.float64)
         mean = wide @ self.mean
@@ -71,7 +75,8 @@ class Statistics:
         else:
             second_moment = np.square(mean) + np.square(wide) @ (self.second_moment - np.square(self.mean)).clip(0)
         sample = None if self.sample is None else self.sample @ factor.T
-        return Statistics(self.count, mean, np.abs(wide) @ self.peak, second_moment, gram, sample)
+        cross = None if self.cross is None else (factor @ self.cross @ factor.T).astype(np.float32)
+        return Statistics(self.count, mean, np.abs(wide) @ self.peak, second_moment, gram, sample, cross)
 
     def output_error(self, term: Term, original: Float32) -> float | None:
         """``||X W'^T - X W^T|| / ||X W^T||`` over all rows X, None without a Gram matrix.

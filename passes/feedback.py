@@ -35,6 +35,9 @@ Without it the fit believes correlations that a few thousand rows show by chance
 on 340 sentences: error of the outputs on 160 others 0.171 at 0.01, 0.167 at 0.03 and at 0.1, 0.173 at 0.3.
 """
 
+NOISE = 0.3
+"""White noise that :func:`towards` adds to the inputs, as a share of their mean second moment."""
+
 _BLOCK = 64
 
 
@@ -70,6 +73,29 @@ def feedback(gram: Float32, damping: float = DAMPING) -> Feedback:
     backward = order[::-1]
     upper = np.linalg.cholesky(noisy[np.ix_(backward, backward)].astype(np.float64))[::-1, ::-1]
     return Feedback(noisy, order, (upper / np.diagonal(upper)).astype(np.float32))
+
+
+def towards(weight: Float32, gram: Float32, cross: Float32 | None) -> Float32:
+    """The weight float32 ``[N, K]`` to round to, so that outputs come near to those before compression.
+
+    The layers before leave x in place of x', and ``W`` would pass their errors on. ``W E[x' x^T] E[x x^T]^-1`` makes up
+    for what of them can be told from x; ``gram`` and ``cross`` (None: x' is x) are the two means. Ternary MiniLM in
+    groups of 64, fitted on 300 short sentences: cosine of the sentence vectors of 150 longer ones to the original's
+    0.876 without, 0.909 with it; with half or three times the noise in the inverse it is the same.
+
+    Raises:
+        ValueError: a matrix has NaN or infinity.
+    """
+    power = float(np.trace(gram, dtype=np.float64)) / len(gram)
+    if cross is None or not power > 0:
+        return weight
+    if not (np.isfinite(gram).all() and np.isfinite(cross).all()):
+        raise ValueError("the Gram matrix has NaN or infinity")
+    noisy = gram.astype(np.float64)
+    noisy[np.diag_indices_from(noisy)] += NOISE * power
+    change = np.linalg.solve(noisy, (cross - gram).T.astype(np.float64)).T
+    wanted: Float32 = weight + weight @ change.astype(np.float32)
+    return wanted
 
 
 def in_turn(weight: Float32, given: Feedback, nearest: Round) -> Float32:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from regc.compiler.calibration.gather import MEMORY, Effort, Gathering, Options
+from regc.compiler.calibration.gather import MEMORY, Gathering, Options
+from regc.compiler.calibration.inlets import Effort
 from regc.compiler.calibration.store import Stored, is_statistics
 from regc.compiler.feeds.inputs import inputs_of_model
 from regc.compiler.feeds.sources import Feeds, Given, open_feeds

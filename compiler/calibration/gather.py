@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 
+from regc.compiler.calibration.inlets import Effort, Inlet, Taps
 from regc.compiler.calibration.probe import Probe
 from regc.compiler.calibration.rows import Mask
 from regc.compiler.calibration.stages import upstream
-from regc.compiler.calibration.tally import SAMPLE, Tally
+from regc.compiler.calibration.tally import Tally
 from regc.compiler.calibration.taps import Tap, inflow
 from regc.compiler.errors import RegcError, UsageError
 from regc.compiler.feeds.inputs import Feed, inputs_of
@@ -27,7 +31,6 @@ from regc.compiler.verify.running import OK, Runner, first_line, library_status,
 
 MEMORY = 2 << 30
 """Bytes that statistics may take at a time, by default."""
-Taps = frozenset[Tap]
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Options:
 
     ``mask`` names an input of integers or booleans, ``[batch, sequence]``: where it is 0, rows do not count. ``memory``
     is how many bytes the statistics may take at a time; where they would take more, the inputs are run several times.
-    ``sequential`` lets a weight see what comes out of the already compressed part of the model; ``seed`` chooses the
-    rows that are kept for quantiles.
+    ``sequential`` lets a weight see what comes out of the already compressed part of the model, beside what came before
+    anything was compressed; ``seed`` chooses the rows that are kept for quantiles.
     """
 
     mask: str | None = None
@@ -45,48 +48,6 @@ class Options:
     sequential: bool = False
     seed: int = 0
     threads: int | None = None
-
-
-@dataclass(frozen=True)
-class _Inlet:
-    """What flows into a weight: ``upstream`` has the weights that it depends on as bits, ``bit`` is its own."""
-
-    site: Site
-    taps: Taps
-    needs: frozenset[Need]
-    reason: str
-    upstream: int
-    bit: int
-
-    @property
-    def inputs(self) -> int:
-        return self.site.info.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the statistics take."""
-        gram = self.inputs * self.inputs * 4 if "gram" in self.needs else 0
-        return gram + (self.inputs * SAMPLE * 4 if "quantiles" in self.needs else 0)
-
-
-@dataclass
-class Effort:
-    """What gathering took: runs over the inputs, feeds in each, rows counted, seconds, most bytes at a time."""
-
-    runs: int = 0
-    feeds: int = 0
-    rows: int = 0
-    tensors: int = 0
-    seconds: float = 0.0
-    nbytes: int = 0
-
-    @property
-    def words(self) -> str:
-        """Such as ``24 tensors, up to 7,432 rows each; 3.2 s in 1 run, 60 MB of statistics``."""
-        return (
-            f"{text.count(self.tensors, 'tensor')}, up to {self.rows:,} rows each; {self.seconds:.1f} s in "
-            f"{text.count(self.runs, 'run')}, {text.size(self.nbytes)} of statistics at a time"
-        )
 
 
 @dataclass
@@ -110,6 +71,8 @@ class Gathering:
     def __post_init__(self) -> None:
         sites = [site for site, _ in self.wanted]
         self._probe = Probe(self.model, sites)
+        self._before = Probe(self.model, sites) if self.options.sequential else None
+        self._changed = False
         depends = upstream(self.model.graph, sites)
         self._inlets = [self._inlet(i, site, needs, depends) for i, (site, needs) in enumerate(self.wanted)]
         self._index = {id(inlet.site): index for index, inlet in enumerate(self._inlets)}
@@ -130,8 +93,9 @@ class Gathering:
         """Tell what became of a weight."""
         if self.options.sequential:
             self._probe.replace(site, term.dense())
+            self._changed = True
 
-    def _inlet(self, index: int, site: Site, needs: frozenset[Need], depends: Mapping[int, int]) -> _Inlet:
+    def _inlet(self, index: int, site: Site, needs: frozenset[Need], depends: Mapping[int, int]) -> Inlet:
         found = inflow(site)
         taps = frozenset(tap for tap in found.taps if self._probe.sees(tap))
         reasons = list(found.reasons)
@@ -140,14 +104,16 @@ class Gathering:
         bits = 0
         for tap in taps:
             bits |= depends.get(id(tap.tensor), 0)
-        inlet = _Inlet(site, taps, needs, "; ".join(reasons) or "nothing multiplies it", bits, 1 << index)
+        inlet = Inlet(
+            site, taps, needs, "; ".join(reasons) or "nothing multiplies it", bits, 1 << index, self.options.sequential
+        )
         if "gram" in needs and inlet.nbytes > self.options.memory:
             return replace(inlet, needs=needs - {"gram"})
         return inlet
 
-    def _group(self, start: int) -> dict[Taps, _Inlet]:
+    def _group(self, start: int) -> dict[Taps, Inlet]:
         """As many weights, from this one on, as fit into memory and can be seen at the same time."""
-        group: dict[Taps, _Inlet] = {}
+        group: dict[Taps, Inlet] = {}
         nbytes = bits = 0
         for inlet in self._inlets[start:]:
             if self.options.sequential and inlet.upstream & bits:
@@ -164,9 +130,10 @@ class Gathering:
         self.effort.nbytes = max(self.effort.nbytes, sum(inlet.nbytes for inlet in group.values()))
         return group
 
-    def _gathered(self, group: Mapping[Taps, _Inlet]) -> dict[Taps, Statistics | str]:
+    def _gathered(self, group: Mapping[Taps, Inlet]) -> dict[Taps, Statistics | str]:
         begin = time.perf_counter()
-        tallies = {taps: Tally(inlet.inputs, inlet.needs, self.options.seed) for taps, inlet in group.items()}
+        seed = self.options.seed
+        tallies = {t: Tally(inlet.inputs, inlet.needs, seed, paired=self._changed) for t, inlet in group.items()}
         lost = self._run(tallies)
         self.effort.runs += 1
         self.effort.tensors += len(tallies)
@@ -192,12 +159,9 @@ class Gathering:
         return {}
 
     def _feed(self, taps: Sequence[Tap], tallies: Mapping[Taps, Tally]) -> None:
-        runner = Runner(threads=self.options.threads)
-        with self._probe.written(taps) as path:
-            try:
-                session = runner.open(path, library_status() == OK)
-            except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-                raise _NotLoadedError(first_line(error)) from error
+        with ExitStack() as stack:
+            session = self._opened(self._probe, taps, stack)
+            before = self._opened(self._before, taps, stack) if self._before is not None and self._changed else None
             fitted, count = False, 0
             inputs = inputs_of(session)
             total = self.feeds.count(inputs) or 0
@@ -205,27 +169,39 @@ class Gathering:
                 self.callback(Progress("calibrate", count - 1, total, text.count(len(taps), "tensor")))
                 mask = _mask(feed, self.options.mask)
                 try:
-                    arrays = run(session, feed)
+                    given = dict(zip(taps, run(session, feed), strict=True))
+                    earlier = dict(zip(taps, run(before, feed), strict=True)) if before is not None else {}
                 except Exception as error:
                     raise RegcError(
                         f"the model cannot be run on feed {count - 1} of {self.feeds.words} ({first_line(error)})"
                     ) from error
-                given = dict(zip(taps, arrays, strict=True))
-                fitted |= self._count(given, mask, tallies)
+                fitted |= self._count(given, earlier, mask, tallies)
         self.effort.feeds = count
         if not count:
             raise UsageError(f"{self.feeds.words}: holds no feed; give at least one")
         if self.options.mask is not None and not fitted:
             raise UsageError(f"--mask {self.options.mask}: no tensor that flows into a weight begins with its axes")
 
-    def _count(self, given: Mapping[Tap, Array], mask: Mask | None, tallies: Mapping[Taps, Tally]) -> bool:
+    def _opened(self, probe: Probe, taps: Sequence[Tap], stack: ExitStack) -> Any:
+        path = stack.enter_context(probe.written(taps))
+        try:
+            return Runner(threads=self.options.threads).open(path, library_status() == OK)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise _NotLoadedError(first_line(error)) from error
+
+    def _count(
+        self, given: Mapping[Tap, Array], earlier: Mapping[Tap, Array], mask: Mask | None, tallies: Mapping[Taps, Tally]
+    ) -> bool:
         fitted = False
         for several, tally in tallies.items():
             for tap in several & given.keys():
-                for tensor in _runs(given[tap], self._probe.repeats(tap)):
+                repeats = self._probe.repeats(tap)
+                now, then = (_runs(arrays[tap], repeats) if tap in arrays else [] for arrays in (given, earlier))
+                for tensor, old in zip_longest(now, then[: len(now)]):
                     fitted |= mask is not None and tap.rows.fits(tensor, mask)
+                    old_rows = tap.rows.of(old, mask) if old is not None else iter(())
                     for rows in tap.rows.of(tensor, mask):
-                        tally.add(rows)
+                        tally.add(rows, next(old_rows, None))
         return fitted
 
 

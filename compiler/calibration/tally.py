@@ -20,22 +20,29 @@ class Tally:
     The Gram matrix is summed in float32: over a thousand blocks that costs 2e-6 of ``sqrt(G_ii G_jj)``, nothing
     beside the noise of a sample, and half of the time and memory of float64. The sample is made of the rows with the
     smallest of random numbers that ``seed`` begins, so that each has an equal chance however many are to come.
+
+    ``paired`` tells that each block comes with what was in its place before anything was compressed.
     """
 
-    def __init__(self, inputs: int, needs: AbstractSet[Need], seed: int = 0) -> None:
+    def __init__(self, inputs: int, needs: AbstractSet[Need], seed: int = 0, *, paired: bool = False) -> None:
         self.count = 0
         self._sum = np.zeros(inputs)
         self._squares = np.zeros(inputs)
         self._peak = np.zeros(inputs)
         self._gram = np.zeros((inputs, inputs), np.float32) if "gram" in needs else None
+        self._cross = np.zeros_like(self._gram) if paired and self._gram is not None else None
         self._sample = np.empty((0, inputs), np.float32) if "quantiles" in needs else None
         self._keys = np.empty(0)
         self._rng = np.random.default_rng(seed)
 
-    def add(self, rows: Float32) -> None:
-        """Count rows ``[n, inputs]`` in."""
+    def add(self, rows: Float32, before: Float32 | None = None) -> None:
+        """Count rows ``[n, inputs]`` in. Without as many rows ``before``, those of a pair no longer belong together."""
         if not len(rows):
             return
+        if self._cross is not None:
+            with np.errstate(invalid="ignore", over="ignore"):
+                paired = before is not None and before.shape == rows.shape
+                self._cross = self._cross + before.T @ rows if before is not None and paired else None
         self.count += len(rows)
         with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite show in the result
             self._add(rows)
@@ -72,6 +79,8 @@ class Tally:
         if self._gram is not None:
             squares = np.diagonal(self._gram).astype(np.float64)
             self._gram /= np.float32(self.count)
+        if self._cross is not None:
+            self._cross /= np.float32(self.count)
         return Statistics(
             count=self.count,
             mean=self._sum / self.count,
@@ -79,4 +88,5 @@ class Tally:
             second_moment=squares / self.count,
             gram=self._gram,
             sample=self._sample,
+            cross=self._cross,
         )

@@ -11,6 +11,7 @@ from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
+from regc.passes.feedback import towards
 from regc.passes.rf8 import deepshape, exact, fit, second_order, shaped
 from regc.passes.rf8.fit import Encoded, Float32
 from regc.passes.rf8.term import LABEL, RF8Term, nbytes
@@ -80,6 +81,8 @@ class RF8(Pass):
         scale = exact.scales(values, weight.dtype) if self._kind == "fitted" else None
         if scale is not None:
             return RF8Term(*fit.encode(values, scale, fit.NEAREST), columns, "exact")
+        if gram is not None and self.rounding in (None, "gptq"):
+            values = towards(values, gram, inputs.cross if inputs is not None else None)
         return RF8Term(*self._encode(values, site, gram), columns)
 
     def _deepshaped(self, values: Float32, site: SiteInfo, gram: Float32 | None) -> RF8Term:

@@ -10,7 +10,7 @@ from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
-from regc.passes.feedback import damped
+from regc.passes.feedback import damped, towards
 from regc.passes.ternary import exact, fit, second_order
 from regc.passes.ternary.fit import Fitted, Float32, Method
 from regc.passes.ternary.term import TernaryTerm, label, nbytes
@@ -113,7 +113,9 @@ class Ternary(Pass):
         if self.per == "tensor":
             return fit.fit_tensor(values, self._plain_method(), refit=self.refit)
         if gram is not None and self.method in (None, "gptq"):
-            return second_order.fit_rows(values, gram, group=self.group)
+            return second_order.fit_rows(
+                towards(values, gram, inputs.cross if inputs is not None else None), gram, group=self.group
+            )
         moments = damped(inputs.second_moment) if inputs is not None else None
         return fit.fit_rows(values, self._plain_method(), group=self.group, refit=self.refit, moments=moments)
 

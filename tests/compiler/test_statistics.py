@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,13 @@ def test_through_a_factor_is_what_its_outputs_have(sample: bool) -> None:
     assert (found.peak >= expected.peak * (1 - 1e-6)).all()
     if sample:
         np.testing.assert_allclose(found.sample, expected.sample, rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_there_before_goes_through_a_factor_too() -> None:
+    x, before, factor = rows(), rows(seed=4), normal(5, 12)
+    seen = dataclasses.replace(Statistics.of(x), cross=(before.T @ x / len(x)).astype(np.float32))
+    expected = (before @ factor.T).T @ (x @ factor.T) / len(x)
+    np.testing.assert_allclose(seen.through(factor).cross, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_through_without_a_gram_matrix_takes_the_inputs_for_uncorrelated() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regc.passes.feedback import DAMPING, damped, descend, feedback, in_turn
+from regc.passes.feedback import DAMPING, NOISE, damped, descend, feedback, in_turn, towards
 
 Float32 = npt.NDArray[np.float32]
 
@@ -113,3 +113,27 @@ def test_infinite_inputs_are_an_error() -> None:
 
 def test_second_moments_are_damped_in_units_of_their_mean() -> None:
     np.testing.assert_allclose(damped(np.array([0.0, 2.0, 4.0])), np.array([0, 1, 2]) + DAMPING, rtol=1e-6)
+
+
+def test_the_weight_to_round_to_makes_up_for_what_was_lost_before() -> None:
+    random = np.random.default_rng(0)
+    before = (random.standard_normal((2000, 12)) @ random.standard_normal((12, 12))).astype(np.float32)
+    after = (before @ random.normal(0, 0.2, (12, 12)) + 0.7 * before).astype(np.float32)
+    weight = weights(5, 12)
+    gram, cross = after.T @ after / 2000, before.T @ after / 2000
+    wanted = towards(weight, gram, cross)
+    outputs = before @ weight.T
+    missed, passed_on = np.linalg.norm(after @ wanted.T - outputs), np.linalg.norm(after @ weight.T - outputs)
+    assert missed < 0.6 * passed_on
+    noisy = gram + NOISE * np.trace(gram) / 12 * np.eye(12)
+    np.testing.assert_allclose((wanted - weight) @ noisy, weight @ (cross - gram), rtol=1e-2, atol=1e-2)
+
+
+def test_without_anything_lost_the_weight_stays() -> None:
+    weight, gram = weights(5, 12), gram_of(12)
+    np.testing.assert_array_equal(towards(weight, gram, None), weight)
+    np.testing.assert_allclose(towards(weight, gram, gram), weight, atol=1e-6)
+    nothing = np.zeros((12, 12), np.float32)
+    np.testing.assert_array_equal(towards(weight, nothing, nothing), weight)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        towards(weight, gram, np.full_like(gram, np.nan))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any
@@ -95,6 +96,15 @@ def test_the_best_rounding_for_what_is_known(site: MakeSite) -> None:
     np.testing.assert_array_equal(codes(seen, (3, 5), rounding="shaped"), smooth)
     octave = second_order.encode(weight, fit.octave_scales(weight, fit.NEAREST), gram_of(seen))
     np.testing.assert_array_equal(codes(seen, scale="row"), octave.codes)
+
+
+def test_what_was_lost_before_is_made_up_for(site: MakeSite) -> None:
+    weight, seen = gaussian(32, 64), inputs(64)
+    kept, halved = (dataclasses.replace(seen, cross=gram_of(seen) * np.float32(factor)) for factor in (1, 2))
+    terms = [RF8().fit(Dense(weight), site(weight.shape), statistics) for statistics in (seen, kept, halved)]
+    plain, same, doubled = (term.dense() for term in terms if isinstance(term, RF8Term))
+    assert np.linalg.norm(same - plain) < 0.1 * np.linalg.norm(plain)
+    assert np.sum(doubled * plain) > 1.2 * np.sum(plain * plain)
 
 
 def test_gptq_without_inputs_is_refused_in_words(site: MakeSite) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -145,6 +146,17 @@ def test_the_best_method_for_what_is_known(site: MakeSite) -> None:
     np.testing.assert_array_equal(dense(moments_only), weighted)
     np.testing.assert_array_equal(dense(seen, method="lloyd"), weighted)
     np.testing.assert_array_equal(dense(seen, method="mean"), expected(fit.fit_rows(weight, "mean", group=32)))
+
+
+def test_what_was_lost_before_is_made_up_for(site: MakeSite) -> None:
+    weight, seen = gaussian(32, 64), inputs(64)
+    kept, halved = (dataclasses.replace(seen, cross=gram_of(seen) * np.float32(factor)) for factor in (1, 2))
+    terms = [
+        Ternary(group=32).fit(Dense(weight), site(weight.shape), statistics) for statistics in (seen, kept, halved)
+    ]
+    plain, same, doubled = (term.dense() for term in terms if isinstance(term, TernaryTerm))
+    assert np.linalg.norm(same - plain) < 0.1 * np.linalg.norm(plain)
+    assert np.sum(doubled * plain) > 1.2 * np.sum(plain * plain)
 
 
 def test_gptq_without_inputs_is_refused_in_words(site: MakeSite) -> None:

@@ -47,8 +47,8 @@ CHAIN = """g (float[b,s,8] x) => (float[b,s,5] y) {
 }"""
 
 
-def chain() -> onnx.ModelProto:
-    return model(CHAIN, wq=normal(8, 6), wk=normal(8, 6, seed=1), wo=normal(6, 5, seed=2))
+def chain(inner: int = 6) -> onnx.ModelProto:
+    return model(CHAIN, wq=normal(8, inner), wk=normal(8, inner, seed=1), wo=normal(inner, 5, seed=2))
 
 
 def hidden(x: np.ndarray) -> np.ndarray:
@@ -291,6 +291,23 @@ def test_the_compressed_part_of_the_model_is_seen_when_asked_for(sequential: boo
             assert_rows(statistics, np.zeros_like(before) if sequential else np.maximum(before, 0))
         gathered.put(site, Dense(np.zeros(site.info.shape, np.float32)))
     assert gathered.effort.runs == 1 + sequential
+
+
+def test_what_came_before_is_counted_beside_what_comes_now() -> None:
+    x = normal(4, 5, 8)
+    gathered = gathering(chain(inner=60), {"x": x}, sequential=True)
+    for site, _ in gathered.wanted:
+        statistics = gathered.of(site)
+        assert isinstance(statistics, Statistics)
+        if site.info.name != "wo":
+            assert statistics.cross is None  # nothing is compressed before it
+            gathered.put(site, Dense(site.load().values / 2))
+            continue
+        then = np.maximum(x @ normal(8, 60) + x @ normal(8, 60, seed=1), 0).reshape(-1, 60)
+        assert_rows(statistics, then / 2)
+        assert statistics.cross is not None
+        np.testing.assert_allclose(statistics.cross, then.T @ then / 2 / len(then), rtol=1e-3, atol=1e-4)
+    assert gathered.effort.nbytes == 2 * 60 * 60 * 4
 
 
 def test_inputs_on_which_the_model_fails_are_numbered() -> None:

@@ -55,3 +55,25 @@ def test_no_rows_are_no_statistics() -> None:
     tally.add(rows(0))
     with pytest.raises(ValueError, match="no rows"):
         tally.result()
+
+
+def test_pairs_give_the_product_with_what_was_there_before() -> None:
+    x, before, tally = rows(300), rows(300, seed=1), Tally(6, {"gram"}, paired=True)
+    for part, earlier in zip(np.array_split(x, 4), np.array_split(before, 4), strict=True):
+        tally.add(part, earlier)
+    found = tally.result()
+    assert found.cross is not None
+    np.testing.assert_allclose(found.cross, before.T @ x / 300, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("odd", [None, rows(7)])
+def test_rows_that_are_no_pairs_leave_the_rest_as_it_is(odd: np.ndarray | None) -> None:
+    x, tally = rows(300), Tally(6, {"gram"}, paired=True)
+    tally.add(x[:100], x[:100])
+    tally.add(x[100:], odd)
+    found = tally.result()
+    assert found.cross is None
+    np.testing.assert_allclose(found.mean, Statistics.of(x).mean, rtol=1e-5)
+    plain = Tally(6, {"gram"})
+    plain.add(x, x)
+    assert plain.result().cross is None
