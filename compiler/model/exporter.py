@@ -80,13 +80,20 @@ class _Exporter:
         out.ir_version = graph.ir_version
         helper.set_model_props(out, self.extras.metadata)
         self.graph(graph, out.graph, self.original.graph, _Scope(), main=True)
-        out.functions.extend(self.extras.functions)  # first: some readers want functions before their callers
+        # Some readers want functions before their callers: ours may call ours of an earlier time, theirs call ours.
+        called = {(node.domain, node.op_type) for function in self.extras.functions for node in function.node}
         originals = list(self.original.functions)
-        for function in graph.functions:
-            index = next((i for i, f in enumerate(originals) if (f.domain, f.name) == function.unique_id), None)
-            self.function(function, out.functions.add(), FunctionProto() if index is None else originals.pop(index))
+        self.functions((function for function in graph.functions if function.unique_id in called), originals)
+        out.functions.extend(self.extras.functions)
+        self.functions((function for function in graph.functions if function.unique_id not in called), originals)
         fidelity.import_domains(out.opset_import, graph.import_domains, out.graph.node)
         return self.out
+
+    def functions(self, functions: Iterable[gs.Function], originals: list[FunctionProto]) -> None:
+        for function in functions:
+            index = next((i for i, f in enumerate(originals) if (f.domain, f.name) == function.unique_id), None)
+            proto = self.out.proto.functions.add()
+            self.function(function, proto, FunctionProto() if index is None else originals.pop(index))
 
     def graph(self, graph: gs.Graph, out: GraphProto, original: GraphProto, scope: _Scope, main: bool = False) -> None:
         copy_fields(original, out, _GRAPH)

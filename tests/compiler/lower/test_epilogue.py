@@ -230,3 +230,14 @@ def test_nothing_is_left_of_what_was_merged() -> None:
     assert [node.op_type for node in small.graph.node] == [f"RF8MatMul{ending}"]
     assert "w" not in [tensor.name for tensor in small.graph.initializer]
     assert [function.name for function in small.functions] == ["RF8MatMul", f"RF8MatMul{ending}"]
+
+
+def test_compiled_again() -> None:
+    """The function of an earlier run comes before the new one that calls it."""
+    nodes = "p = MatMul(x, w) q = MatMul(p, v) y = Relu(q)"
+    proto = graph(nodes, w=normal(INPUTS, 96), v=normal(96, INPUTS, seed=5))
+    first = compiled(proto, RF8(include=("w",)))
+    second = compiled(first, RF8())
+    assert op_types(second) == ["ai.regc::RF8MatMul", "ai.regc::RF8MatMulRelu"]
+    assert [function.name for function in second.functions] == ["RF8MatMul", "RF8MatMulRelu"]
+    agree(proto, second)
