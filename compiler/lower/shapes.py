@@ -145,7 +145,6 @@ def _with_standard_products(proto: ModelProto) -> ModelProto:
     sizes = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer if _small(tensor)}
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
-    del proto.functions[:]
     for node in nodes:
         named = dict(zip(OPERATORS[node.op_type].inputs, node.input, strict=False)) if node.domain == DOMAIN else {}
         shape = sizes.get(named.get("shape", ""))

@@ -136,3 +136,18 @@ def test_shapes_behind_our_operators() -> None:
     for library in (True, False):
         (ours,) = run(small, {"x": normal(2, 3, 32)}, library=library)
         assert ours.shape == run(proto, {"x": normal(2, 3, 32)})[0].shape
+
+
+def test_shapes_behind_an_embedding_of_ours() -> None:
+    nodes = (
+        f"x = Gather(table, ids) {ONES}{SIZES} n = LayerNormalization(x, g) "
+        "target = Concat<axis = 0>(b, s, rest, eight) h = Reshape(n, target) y = ReduceSum<keepdims = 0>(h, rest)"
+    )
+    text = f"g (int64[batch, length] ids) => (float[y0, y1, y2] y) {{ {nodes} }}"
+    proto = model(text, table=normal(500, 32), g=np.ones(32, np.float32))
+    result = compile_model(proto, [Ternary()])
+    small = result.model.to_proto()
+    assert any("Gather" in op for op in op_types(small) if op.startswith("ai.regc"))
+    assert targets(small) == [[0, 0, -1, 8]]
+    ids = np.arange(6).reshape(2, 3)
+    assert run(small, {"ids": ids})[0].shape == run(proto, {"ids": ids})[0].shape == (2, 3, 4)
