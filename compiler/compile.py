@@ -15,6 +15,7 @@ from regc.compiler.passes import Pass
 from regc.compiler.pipeline import PassManager
 from regc.compiler.records import Progress, SiteRecord
 from regc.compiler.spec import format_passes, parse_passes
+from regc.compiler.target import CPU, target_of
 
 if TYPE_CHECKING:
     import onnx
@@ -37,6 +38,7 @@ class CompileResult:
     pipeline: str
     seconds: float
     calibration: str | None = None
+    target: str = CPU.name
 
     @property
     def changed(self) -> bool:
@@ -62,29 +64,31 @@ def compile_model(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     calibration: Calibration | Given | None = None,
+    target: str = CPU.name,
     callback: Callable[[Progress], None] | None = None,
 ) -> CompileResult:
     """Compress the weights of a model. A file or a proto is never changed; an opened :class:`Model` is.
 
     ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them. ``calibration`` is
     inputs to see what flows into the weights, in any form that :class:`regc.compiler.calibration.Calibration` takes, or
-    one of these, with options.
+    one of these, with options. ``target`` is ``cpu`` for our operators or ``stock`` for those that ONNX Runtime has
+    already; see :mod:`regc.compiler.target`.
 
     Raises:
         ModelError: the model cannot be read.
-        UsageError: a pass text, an option or a selector is wrong, or calibration inputs do not fit the model.
+        UsageError: a pass text, an option, a target or a selector is wrong, or calibration inputs do not fit the model.
     """
     start = time.perf_counter()
     pipeline = parse_passes(passes) if isinstance(passes, str) else _list(passes)
     chosen = {"include": _selectors(include), "exclude": _selectors(exclude)}
-    manager = PassManager(pipeline, **chosen, callback=callback)
+    manager = PassManager(pipeline, **chosen, target=target_of(target), callback=callback)
     opened = _open(model)
     chosen_inputs = _calibration(calibration)
     records = manager.run(opened, _gathering(chosen_inputs, opened, manager.callback))
     words = chosen_inputs.words if chosen_inputs is not None else None
-    result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start, words)
+    result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start, words, target)
     if result.changed:
-        opened.metadata |= _metadata(opened, result.pipeline, chosen)
+        opened.metadata |= _metadata(opened, result, chosen)
     return result
 
 
@@ -117,9 +121,10 @@ def _selectors(given: Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _metadata(model: Model, pipeline: str, chosen: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _metadata(model: Model, result: CompileResult, chosen: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """How the model was made, for its metadata; what an earlier run of ours left there stays in front."""
-    values = {"version": importlib.metadata.version("regc"), "passes": pipeline, "source_sha256": model.digest()}
+    values = {"version": importlib.metadata.version("regc"), "passes": result.pipeline, "source_sha256": model.digest()}
+    values["target"] = result.target
     values |= {key: "|".join(selectors) for key, selectors in chosen.items()}
     named = {f"regc.{key}": value for key, value in values.items() if value}
     return {key: " ; ".join(filter(None, (model.metadata.get(key), value))) for key, value in named.items()}

@@ -34,6 +34,7 @@ class Job:
     model: Path
     output: Path
     passes: str
+    target: str = "cpu"
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     calibration: Path | None = None
@@ -74,7 +75,7 @@ def run_job(job: Job, callback: Callable[[Progress], None]) -> Outcome:
     """
     model, calibration = _check(job)
     selected = {"include": job.include, "exclude": job.exclude}
-    result = compile_model(model, job.passes, **selected, calibration=calibration, callback=callback)
+    result = compile_model(model, job.passes, **selected, target=job.target, calibration=calibration, callback=callback)
     report = result.report
     if result.changed:
         callback(Progress("save", 0, 1, job.output.name))

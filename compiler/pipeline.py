@@ -10,7 +10,6 @@ import numpy as np
 from regc.compiler.errors import UsageError
 from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Wanted
 from regc.compiler.lower import Lowering
-from regc.compiler.lower.emit import operator_at
 from regc.compiler.lower.gather import row_operator
 from regc.compiler.lower.shapes import fold_shapes
 from regc.compiler.model import Model
@@ -20,6 +19,7 @@ from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types
 from regc.compiler.statistics import Need, Statistics, inputs_at
+from regc.compiler.target import CPU, Target
 from regc.compiler.terms import Dense, Leaf, Operated, Term, relative_error
 from regc.runtime_ops import ops
 
@@ -30,8 +30,8 @@ SMALL = 1 << 20
 class PassManager:
     """Runs passes over the weights of a model, in order.
 
-    ``include`` and ``exclude`` are selectors (see :mod:`regc.compiler.select`) for all passes. ``callback`` hears of
-    progress.
+    ``include`` and ``exclude`` are selectors (see :mod:`regc.compiler.select`) for all passes. ``target`` decides what
+    may be emitted. ``callback`` hears of progress.
 
     Raises:
         UsageError: no pass, or a structural pass (such as low-rank) after one that leaves only codes.
@@ -43,6 +43,7 @@ class PassManager:
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        target: Target = CPU,
         callback: Callable[[Progress], None] | None = None,
     ) -> None:
         if not passes:
@@ -53,6 +54,7 @@ class PassManager:
             check_types(pass_)
         self.passes = tuple(passes)
         self.selection = Selection(tuple(include), tuple(exclude))
+        self.target = target
         self.callback = callback or (lambda progress: None)
         self._check_order()
 
@@ -77,12 +79,31 @@ class PassManager:
                 continue
 
             def apply(leaf: Leaf, path: str, pass_: Pass = pass_, whole: Term = term) -> Term:
-                result, decision = _apply(pass_, leaf, path, site, inputs_at(whole, path, inputs))
+                result, decision = self._apply(pass_, leaf, path, site, inputs_at(whole, path, inputs))
                 decisions.extend([decision] if decision is not None else [])
                 return result
 
             term = term.map_leaves(apply)
         return term, decisions
+
+    def _apply(
+        self, pass_: Pass, leaf: Leaf, path: str, site: SiteInfo, inputs: Statistics | None
+    ) -> tuple[Term, Decision | None]:
+        """The answer of a pass for one leaf, None when it is coded already; what does not shrink it is not applied."""
+        if not isinstance(leaf, Dense):
+            return leaf, None
+        answer = pass_.preview(leaf.shape, site)
+        result = answer if isinstance(answer, Refusal) else pass_.fit(leaf, site, inputs)
+        unfit = self.target.refuses(result) if site.multiplied and not isinstance(result, Refusal) else None
+        if unfit is not None:
+            result = Refusal(unfit)
+        if not isinstance(result, Refusal) and result.nbytes >= leaf.nbytes:
+            result = Refusal(f"would take {result.nbytes:,} bytes instead of {leaf.nbytes:,}")
+        if isinstance(result, Refusal):
+            return leaf, Decision(site.name, pass_.name, path, leaf.label, None, result.reason)
+        error = relative_error(result, leaf.values)
+        seen = inputs.output_error(result, leaf.values) if inputs is not None else None
+        return result, Decision(site.name, pass_.name, path, leaf.label, result.label, error=error, output_error=seen)
 
     def run(self, model: Model, inputs: Mapping[str, Statistics] | Calibrate | None = None) -> list[SiteRecord]:
         """Rewrite the weights of a model in place. ``inputs`` has what flows into weights, by name, or gathers it.
@@ -99,8 +120,8 @@ class PassManager:
             selection.check(infos)
         results = self._terms(sites, self._inflows(model, sites, inputs))
         if sum(site.nbytes for site in sites) < SMALL:
-            results = iter(_paying(list(results), model.opset))
-        lowering = Lowering(model, scopes)
+            results = iter(_paying(list(results), model.opset, self.target))
+        lowering = Lowering(model, scopes, self.target)
         records = [self._record(result, lowering) for result in results]
         model.add_functions(ops.functions(lowering.operands.operators, model.opset))
         if any(record.changed for record in records):
@@ -170,7 +191,7 @@ class PassManager:
             before=str(site.info.dtype),
             after=term.label if term is not None else str(site.info.dtype),
             nbytes_before=site.nbytes,
-            nbytes_after=term.nbytes if term is not None else site.nbytes,
+            nbytes_after=self._nbytes(term, site),
             error=result.error,
             output_error=result.output_error,
             unseen=result.unseen,
@@ -178,6 +199,11 @@ class PassManager:
             decisions=tuple(result.decisions),
             aliases=site.aliases,
         )
+
+    def _nbytes(self, term: Term | None, site: Site) -> int:
+        if term is None:
+            return site.nbytes
+        return self.target.nbytes(term) if site.info.multiplied else term.nbytes
 
 
 @dataclass
@@ -198,27 +224,11 @@ def _needs(pass_: Pass, site: SiteInfo) -> frozenset[Need]:
     return frozenset() if refused else pass_.needs(site.shape, site)
 
 
-def _apply(
-    pass_: Pass, leaf: Leaf, path: str, site: SiteInfo, inputs: Statistics | None
-) -> tuple[Term, Decision | None]:
-    """The answer of a pass for one leaf, None when it is coded already; what does not shrink it is not applied."""
-    if not isinstance(leaf, Dense):
-        return leaf, None
-    answer = pass_.preview(leaf.shape, site)
-    result = answer if isinstance(answer, Refusal) else pass_.fit(leaf, site, inputs)
-    if not isinstance(result, Refusal) and result.nbytes >= leaf.nbytes:
-        result = Refusal(f"would take {result.nbytes:,} bytes instead of {leaf.nbytes:,}")
-    if isinstance(result, Refusal):
-        return leaf, Decision(site.name, pass_.name, path, leaf.label, None, result.reason)
-    error = relative_error(result, leaf.values)
-    seen = inputs.output_error(result, leaf.values) if inputs is not None else None
-    return result, Decision(site.name, pass_.name, path, leaf.label, result.label, error=error, output_error=seen)
-
-
-def _paying(results: list[_Result], opset: int) -> list[_Result]:
+def _paying(results: list[_Result], opset: int, target: Target) -> list[_Result]:
     """The results, all turned into refusals when the bodies of the operators would outweigh what is saved."""
     terms = [result.term for result in results if result.term is not None]
-    names = {_operator(leaf, r.site.info, opset) for r in results if r.term for leaf in r.term.operated()}
+    leaves = ((leaf, result.site.info) for result in results if result.term for leaf in result.term.operated())
+    names = {name for leaf, site in leaves for name in _operators(leaf, site, opset, target)}
     bodies = sum(body.ByteSize() for body in ops.functions(names, opset))
     saved = sum(result.site.nbytes - result.term.nbytes for result in results if result.term is not None)
     if not terms or saved > bodies:
@@ -229,7 +239,10 @@ def _paying(results: list[_Result], opset: int) -> list[_Result]:
     ]
 
 
-def _operator(leaf: Operated, site: SiteInfo, opset: int) -> str:
+def _operators(leaf: Operated, site: SiteInfo, opset: int, target: Target) -> set[str]:
+    """The operator whose definition the model needs for a leaf, if any."""
     if site.gathered and not site.multiplied:
-        return row_operator(leaf, opset, by_rows=True) or leaf.decoder
-    return (operator_at(leaf, opset) if site.multiplied else None) or leaf.decoder
+        return {row_operator(leaf, opset, by_rows=True) or leaf.decoder}
+    if site.multiplied and target.nbits(leaf) is not None:
+        return set()
+    return {(target.operator(leaf, opset) if site.multiplied else None) or leaf.decoder}

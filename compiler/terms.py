@@ -8,7 +8,7 @@ bring along; :class:`Product` and :class:`Sum` nest.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,6 +98,26 @@ class Dense(Leaf):
         return str(self.dtype)
 
 
+@dataclass(frozen=True, eq=False)
+class NBits:
+    """A matrix ``[N, K]`` for ``com.microsoft::MatMulNBits`` without zero points: ``W = (code - 2**(bits - 1)) *
+    scale``, a scale for each ``block`` inputs of an output.
+
+    ``pack`` gives the codes, uint8 ``[N, ceil(K/block), block * bits / 8]``, and the scales, float32 ``[N *
+    ceil(K/block)]``.
+    """
+
+    bits: int
+    block: int
+    shape: tuple[int, int]
+    pack: Callable[[], tuple[npt.NDArray[np.uint8], Float32]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes and scales."""
+        return self.shape[0] * -(-self.shape[1] // self.block) * (self.block * self.bits // 8 + 4)
+
+
 class Operated(Term):
     """A term that one of our operators multiplies by and another decodes.
 
@@ -118,6 +138,12 @@ class Operated(Term):
     @abstractmethod
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:
         """The packed constant inputs of both operators (all but ``x`` and ``bias``), by input name."""
+
+    def nbits(self, blocks: Mapping[int, Sequence[int]]) -> NBits | str | None:
+        """The same matrix as ONNX Runtime's own MatMulNBits takes it, by ``blocks``: sizes for each number of bits, the
+        best first. A reason in words when none of them fits, None when the operator has nothing like this term.
+        """
+        return None
 
     def operated(self) -> Iterator[Operated]:  # noqa: D102
         yield self

@@ -38,6 +38,13 @@ Exit codes:
     help='For example "low-rank{ratio=2},ternary{group=64},rf8"; see: regc passes.',
 )
 @click.option(
+    "--target",
+    type=click.Choice(["cpu", "stock"]),
+    default="cpu",
+    help="Our operators, or only those that ONNX Runtime has already: 2-bit MatMulNBits for ternary weights.",
+    show_default=True,
+)
+@click.option(
     "--include",
     multiple=True,
     metavar="SEL",

@@ -13,25 +13,13 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.model import Model
 from regc.compiler.sites.layout import Move, Transpose
-from regc.compiler.terms import Coded, Dense, Operated, Product, Sum, Term
+from regc.compiler.target import Target
+from regc.compiler.terms import Coded, Dense, NBits, Operated, Product, Sum, Term
 from regc.runtime_ops.ops import DOMAIN, OPERATORS
 
+MICROSOFT = "com.microsoft"
+"""ONNX Runtime's own domain."""
 _FLOAT32 = np.dtype(np.float32)
-
-
-def operator_at(term: Operated, opset: int) -> str | None:
-    """The operator that multiplies by a term in a model of this opset; None when all of them need a newer one."""
-    return next((name for name in term.matmuls if OPERATORS[name].since_opset <= opset), None)
-
-
-def ends_in_ours(term: Term, opset: int) -> bool:
-    """Whether an operator of ours gives the product with a term, so that an epilogue can be its own."""
-    match term:
-        case Product():
-            return ends_in_ours(term.first, opset)
-        case Operated():
-            return operator_at(term, opset) is not None
-    return False
 
 
 @dataclass(frozen=True)
@@ -51,8 +39,9 @@ NOTHING = Epilogue()
 class Operands:
     """The constants of emitted terms, each stored once however many nodes read it, and the operators used."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, target: Target) -> None:
         self.model = model
+        self.target = target
         self.operators: set[str] = set()
         self._by_leaf: dict[tuple[int, str], gs.Constant] = {}
         self._small: dict[bytes, gs.Constant] = {}
@@ -62,6 +51,25 @@ class Operands:
         """The packed operands of a term as constants, by input name; ``name`` is the weight's."""
         self._leaves.append(leaf)
         return {key: self._once(leaf, key, name, values) for key, values in leaf.operands().items()}
+
+    def ends_in_ours(self, term: Term) -> bool:
+        """Whether an operator of ours gives the product with a term, so that an epilogue can be its own."""
+        match term:
+            case Product():
+                return self.ends_in_ours(term.first)
+            case Operated():
+                return self.target.operator(term, self.model.opset) is not None
+        return False
+
+    def nbits(self, term: Operated, form: NBits, name: str) -> tuple[gs.Constant, gs.Constant]:
+        """Codes and scales of a term in the form of MatMulNBits; ``name`` is the weight's."""
+        self._leaves.append(term)
+        keys = (f"{form.bits}bit", f"{form.bits}bit.scale")
+        known = [self._by_leaf.get((id(term), key)) for key in keys]
+        if known[0] is not None and known[1] is not None:
+            return known[0], known[1]
+        codes, scales = form.pack()
+        return self._once(term, keys[0], name, codes), self._once(term, keys[1], name, scales)
 
     def rows(self, leaf: Coded, name: str) -> dict[str, gs.Constant]:
         """The operands of a coded leaf with every row in one piece, by input name; ``name`` is the weight's."""
@@ -156,7 +164,7 @@ class Emitter:
     def multiply(self, term: Term, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue = NOTHING) -> gs.Tensor:
         """``x @ W.T`` and what follows, for ``x [..., K]`` of type ``dtype``, as is the result.
 
-        An ending asks for a term that :func:`ends_in_ours`, and for float32.
+        An ending asks for a term that :meth:`Operands.ends_in_ours`, and for float32.
         """
         match term:
             case Product():
@@ -164,31 +172,53 @@ class Emitter:
             case Sum():
                 return self._multiply_sum(term, x, dtype, then)
             case Operated():
-                return self._multiply_by_ours(term, x, dtype, then)
+                return self._multiply_operated(term, x, dtype, then)
             case Dense():
                 weight = self.operands.dense(
                     term, "factor.T", self.name, np.ascontiguousarray(term.values.T.astype(dtype))
                 )
-                product = self.op("MatMul", [x, weight])
-                return (
-                    product if then.bias is None else self.op("Add", [product, self.cast(then.bias, _FLOAT32, dtype)])
-                )
+                return self._biased(self.op("MatMul", [x, weight]), then.bias, dtype)
         raise TypeError(f"no way to multiply by {type(term).__name__}")
 
     def _multiply_sum(self, term: Sum, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
         first = self.multiply(term.first, x, dtype, then)
-        if dtype == _FLOAT32 and ends_in_ours(term.second, self.operands.model.opset):
+        if dtype == _FLOAT32 and self.operands.ends_in_ours(term.second):
             return self.multiply(term.second, x, dtype, Epilogue(ending="Add", other=first))
         return self.op("Add", [first, self.multiply(term.second, x, dtype)])
 
-    def _multiply_by_ours(self, term: Operated, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
+    def _biased(self, product: gs.Tensor, bias: gs.Constant | None, dtype: np.dtype[Any]) -> gs.Tensor:
+        return product if bias is None else self.op("Add", [product, self.cast(bias, _FLOAT32, dtype)])
+
+    def _multiply_operated(self, term: Operated, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
+        """By an operator of ours, by MatMulNBits, or by the matrix decoded in front of a MatMul."""
+        target = self.operands.target
+        operator = target.operator(term, self.operands.model.opset)
+        if operator is not None:
+            return self._multiply_by_ours(operator, term, x, dtype, then)
+        form = target.nbits(term)
+        if form is not None:
+            return self._biased(self._multiply_by_nbits(term, form, x, dtype), then.bias, dtype)
+        weight = self.cast(self.moved(self.decode(term), [Transpose((1, 0))]), _FLOAT32, dtype)
+        return self._biased(self.op("MatMul", [x, weight]), then.bias, dtype)
+
+    def _multiply_by_nbits(self, term: Operated, form: NBits, x: gs.Tensor, dtype: np.dtype[Any]) -> gs.Tensor:
+        codes, scales = self.operands.nbits(term, form, self.name)
+        attributes = {"N": form.shape[0], "K": form.shape[1], "bits": form.bits, "block_size": form.block}
+        inputs = [self.cast(x, dtype, _FLOAT32), codes, scales]
+        # Below accuracy level 4, int8 activations, 2 and 8 bits are decoded by a reference path at every call.
+        product = self.op("MatMulNBits", inputs, domain=MICROSOFT, accuracy_level=4, **attributes)
+        return self.cast(product, _FLOAT32, dtype)
+
+    def _multiply_by_ours(
+        self, operator: str, term: Operated, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue
+    ) -> gs.Tensor:
         inputs: dict[str, gs.Tensor] = dict(self.operands.of(term, self.name))
         inputs["x"] = self.cast(x, dtype, _FLOAT32)
         inputs["bias"] = then.bias or self.operands.small(np.zeros(1, np.float32), "regc.no_bias")
         if then.other is not None:
             inputs["other"] = then.other
-        operator = (operator_at(term, self.operands.model.opset) or term.matmuls[0]) + then.ending
-        product = self.ours(operator, [inputs[key] for key in OPERATORS[operator].inputs])
+        ended = operator + then.ending
+        product = self.ours(ended, [inputs[key] for key in OPERATORS[ended].inputs])
         return self.cast(product, _FLOAT32, dtype)
 
     def insert(self, graph: gs.Graph, result: gs.Tensor, output: gs.Tensor, *, before: gs.Node | None = None) -> None:

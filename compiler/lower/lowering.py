@@ -9,13 +9,14 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.convolve import convolve
-from regc.compiler.lower.emit import Emitter, Epilogue, Operands, ends_in_ours, operator_at
+from regc.compiler.lower.emit import Emitter, Epilogue, Operands
 from regc.compiler.lower.epilogue import Followers, Surroundings, followers
 from regc.compiler.lower.gather import gather, only_gathered
 from regc.compiler.model import Model, load_values
 from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replaceable
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Transpose
+from regc.compiler.target import CPU, Target
 from regc.compiler.terms import Float32, Product, Sum, Term
 
 _FLOAT32 = np.dtype(np.float32)
@@ -25,10 +26,10 @@ _MULTIPLIES = frozenset({"Conv", "MatMul"})
 class Lowering:
     """Writes terms into a model, weight by weight; ``operands.operators`` names the operators of ours it used."""
 
-    def __init__(self, model: Model, scopes: Scopes) -> None:
+    def __init__(self, model: Model, scopes: Scopes, target: Target = CPU) -> None:
         self.model = model
         self.scopes = scopes
-        self.operands = Operands(model)
+        self.operands = Operands(model, target)
 
     def lower(self, site: Site, term: Term) -> str:
         """Put a term in the place of a weight and say what was emitted.
@@ -61,7 +62,7 @@ class Lowering:
 
     def _replace(self, holder: Holder, reader: Reader, name: str, term: Term) -> list[str]:
         """Replace the reader's node by products with the term, if that is possible, and name their operators."""
-        emit = _way(holder, reader, term, self.model.opset)
+        emit = _way(holder, reader, term, self.operands)
         if emit is None:
             return []
         emitter = Emitter(self.operands, name)
@@ -75,7 +76,7 @@ class Lowering:
     def _followers(self, reader: Reader, term: Term) -> Followers:
         """The nodes behind the reader's that the operator for the term does, too."""
         node, product = reader.node, reader.node.outputs[0]
-        if reader.dtype != _FLOAT32 or not _gives_product(reader) or not ends_in_ours(term, self.model.opset):
+        if reader.dtype != _FLOAT32 or not _gives_product(reader) or not self.operands.ends_in_ours(term):
             return Followers(product)
         rank = max(1, len(node.inputs[0].shape or ()))
         here = Surroundings(reader.graph, {id(output) for output in self.scopes.outputs()}, term.shape[0], rank)
@@ -131,16 +132,12 @@ def _remove(graph: gs.Graph, node: gs.Node) -> None:
     node.outputs.clear()
 
 
-def _way(holder: Holder, reader: Reader, term: Term, opset: int) -> _Emit | None:
+def _way(holder: Holder, reader: Reader, term: Term, operands: Operands) -> _Emit | None:
     """How the reader's node can be replaced by products with the term; None when only decoding is possible."""
-    if replaceable(holder, reader) and _legal(term, opset):
+    if replaceable(holder, reader) and operands.target.multiplies(term, operands.model.opset):
         return _gemm if reader.node.op == "Gemm" else _matmul
     same = reader.role.splittable and reader.layout.same_as(holder.layout)
     return _convolve if same and reader.node.op == "Conv" and isinstance(term, Product | Sum) else None
-
-
-def _legal(term: Term, opset: int) -> bool:
-    return all(operator_at(part, opset) is not None for part in term.operated())
 
 
 def _gives_product(reader: Reader) -> bool:

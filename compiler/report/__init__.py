@@ -32,7 +32,8 @@ class Report:
     ``model`` and ``output`` are paths (None: not saved). ``nbytes_before`` and ``nbytes_after`` are of the
     files, external data included (None: not known). ``note`` says why the model as a whole was passed
     through, if so; ``earlier`` by which passes regc had compressed it before, if so. ``verification`` is None
-    when nothing was verified. ``calibration`` tells with which inputs, and what they took, if with any.
+    when nothing was verified. ``calibration`` tells with which inputs, and what they took, if with any. ``target`` is
+    what the model was made for.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Report:
     earlier: str | None = None
     verification: Verification | None = None
     calibration: str | None = None
+    target: str = "cpu"
 
     @classmethod
     def of(cls, result: CompileResult) -> Report:
@@ -60,6 +62,7 @@ class Report:
             note=model.opaque,
             earlier=None if result.changed else compressed_before(model),
             calibration=result.calibration,
+            target=result.target,
         )
 
     @property

@@ -24,6 +24,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "model": report.model,
         "output": report.output,
         "passes": report.pipeline,
+        "target": report.target,
         "seconds": round(report.seconds, 3),
         "note": report.note,
         "compressed_before": report.earlier,

@@ -67,7 +67,7 @@ def _head(report: Report) -> str:
     note = f'<p class="bad">{escape(report.note)}</p>' if report.note else ""
     return (
         f"<h1>{escape(report.model)}{output}</h1>\n"
-        f'<p class="soft"><code>--passes "{escape(report.pipeline)}"</code> &middot; '
+        f'<p class="soft"><code>--passes "{escape(report.pipeline)}"{_target(report)}</code> &middot; '
         f"{report.seconds:.1f} s in the passes</p>{note}"
     )
 
@@ -161,6 +161,10 @@ def _passes(report: Report) -> str:
         detail = f"<details>{head}<ul>{reasons}</ul></details>" if reasons else ""
         rows.append((f"<code>{escape(summary.name)}</code>", summary.words, detail))
     return f"<h2>Passes</h2>\n{_table(('pass', 'changed', 'refusals'), rows)}" if rows else ""
+
+
+def _target(report: Report) -> str:
+    return "" if report.target == "cpu" else f" --target {escape(report.target)}"
 
 
 def _calibration(report: Report) -> str:

@@ -120,6 +120,8 @@ def _add_totals(report: Report, facts: Facts) -> None:
     before, after = report.weights
     facts.add("model", f"{report.model} -> {report.output}" if report.output else report.model)
     facts.add("passes", report.pipeline)
+    if report.target != "cpu":
+        facts.add("target", report.target)
     _add_passes(report, facts)
     _add_calibration(report, facts)
     if report.note:

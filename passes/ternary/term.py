@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.terms import Coded
-from regc.runtime_ops.formats import rows, ternary, ternary5
+from regc.compiler.terms import Coded, NBits
+from regc.runtime_ops.formats import nbits, rows, ternary, ternary5
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -70,6 +71,30 @@ class TernaryTerm(Coded):
     @property
     def decoder(self) -> str:  # noqa: D102
         return f"{self._family}Decode"
+
+    def nbits(self, blocks: Mapping[int, Sequence[int]]) -> NBits | str:
+        """Trits are the two-bit levels -1, 0 and 1; a block's scale is its group's multiplier times the row's scale."""
+        if not self.int8_activations:
+            return "MatMulNBits with 2 bits is fast with int8 activations only; leave out act=float32"
+        block = self._block(blocks[2])
+        if block is None:
+            known = ", ".join(map(str, sorted(blocks[2])))
+            return (
+                f"MatMulNBits with 2 bits is fast in blocks of {known}, not of {self.group}; choose a multiple of them"
+            )
+        return NBits(2, block, self.shape, lambda: self._in_blocks(block))
+
+    def _block(self, blocks: Sequence[int]) -> int | None:
+        """The best block within a group; without groups none larger than needs be."""
+        if self.group < self.inputs:
+            return next((block for block in blocks if self.group % block == 0), None)
+        return min((block for block in blocks if block >= self.inputs), default=blocks[0])
+
+    def _in_blocks(self, block: int) -> tuple[UInt8, Float32]:
+        group_of = np.arange(0, self.inputs, block) // self.group
+        multipliers = ternary.unpack_multipliers(self.multiplier, self.shape[0])[:, group_of]
+        scales = multipliers.astype(np.float32) * self.scale[:, None]
+        return nbits.pack(self._trits(), 2, block), scales.reshape(-1)
 
     @property
     def _family(self) -> str:

@@ -75,7 +75,7 @@ def test_metadata_tells_how_the_model_was_made() -> None:
     assert values["author"] == "us"
     assert values["regc.passes"] == "ternary{group=64}"
     assert len(values["regc.source_sha256"]) == 64
-    assert set(values) == {"author", "regc.passes", "regc.version", "regc.source_sha256"}
+    assert set(values) == {"author", "regc.passes", "regc.target", "regc.version", "regc.source_sha256"}
 
 
 def test_metadata_keeps_what_earlier_runs_did() -> None:

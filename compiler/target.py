@@ -1,0 +1,113 @@
+"""What may be emitted: our operators, or only those that ONNX Runtime has already.
+
+``stock`` multiplies by ``com.microsoft::MatMulNBits``, only in combinations that its fast kernels take. Weights that it
+has no kernel for are decoded by model-local functions of standard operators, when the model is loaded; rows of
+embeddings when they are asked for. RF8 is one of them: its significands need four bits after the point, so neither
+float8 E4M3 nor int8 with a scale a row holds it for DequantizeLinear. It makes the file small, but the model no faster.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from regc.compiler.errors import UsageError
+from regc.compiler.suggest import nearest
+from regc.compiler.terms import NBits, Operated, Product, Sum, Term
+from regc.runtime_ops.ops import OPERATORS
+
+FAST_BLOCKS = {2: (128, 64, 32), 4: (256, 128, 64, 32, 16), 8: (256, 128, 64, 32, 16)}
+"""Block sizes for which MatMulNBits does not fall back to decoding all weights at every call, the fastest first.
+
+Measured on ONNX Runtime 1.32 (one thread, AVX-512 VNNI, 768x3072, one row): 2 bits in blocks of 128 take 42 us, of 64
+57 us, of 32 122 us, but of 16 6200 us and of 256 5500 us. Any N and K will do. ONNX Runtime loads 2 bits since 1.24 and
+is fast since 1.28 (blocks of 128: 1300 us in 1.27, 62 in 1.28, at 512x1024 and 8 rows); 8 bits since 1.22; 4 bits since
+1.17.
+"""
+
+
+class Target(ABC):
+    """Decides what multiplies by a term."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def operator(self, term: Operated, opset: int) -> str | None:
+        """The operator of ours that multiplies by a term in a model of this opset, if any."""
+
+    @abstractmethod
+    def nbits(self, term: Operated) -> NBits | None:
+        """The term as MatMulNBits takes it, where that operator is what multiplies by it."""
+
+    @abstractmethod
+    def multiplies(self, term: Term, opset: int) -> bool:
+        """Whether products with a term are better than to decode it as a whole."""
+
+    @abstractmethod
+    def refuses(self, term: Term) -> str | None:
+        """Why a weight that is multiplied by must not become this term, in words; None when it may."""
+
+    def nbytes(self, term: Term) -> int:
+        """Bytes of a term that is multiplied by, in the form in which it is emitted."""
+        forms = [(part, self.nbits(part)) for part in term.operated()]
+        return term.nbytes + sum(form.nbytes - part.nbytes for part, form in forms if form is not None)
+
+
+@dataclass(frozen=True)
+class Cpu(Target):
+    """Our operators, with bodies for ONNX Runtime without our library."""
+
+    name: ClassVar[str] = "cpu"
+
+    def operator(self, term: Operated, opset: int) -> str | None:
+        """The first that is legal at this opset."""
+        return next((name for name in term.matmuls if OPERATORS[name].since_opset <= opset), None)
+
+    def nbits(self, term: Operated) -> NBits | None:  # noqa: D102
+        return None
+
+    def multiplies(self, term: Term, opset: int) -> bool:  # noqa: D102
+        return all(self.operator(part, opset) is not None for part in term.operated())
+
+    def refuses(self, term: Term) -> str | None:  # noqa: D102
+        return None
+
+
+@dataclass(frozen=True)
+class Stock(Target):
+    """What ONNX Runtime has already."""
+
+    name: ClassVar[str] = "stock"
+
+    def operator(self, term: Operated, opset: int) -> str | None:  # noqa: D102
+        return None
+
+    def nbits(self, term: Operated) -> NBits | None:  # noqa: D102
+        form = term.nbits(FAST_BLOCKS)
+        return form if isinstance(form, NBits) else None
+
+    def multiplies(self, term: Term, opset: int) -> bool:
+        """Two thin factors are multiplied by even where both are decoded."""
+        return isinstance(term, Product | Sum) or any(self.nbits(part) for part in term.operated())
+
+    def refuses(self, term: Term) -> str | None:  # noqa: D102
+        forms = (part.nbits(FAST_BLOCKS) for part in term.operated())
+        return next((f"target stock: {form}" for form in forms if isinstance(form, str)), None)
+
+
+TARGETS: dict[str, Target] = {target.name: target for target in (Cpu(), Stock())}
+
+
+def target_of(name: str) -> Target:
+    """The target of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name in TARGETS:
+        return TARGETS[name]
+    raise UsageError(f"there is no target {name!r}; choose {' or '.join(TARGETS)}{nearest(name, TARGETS)}")
+
+
+CPU = TARGETS["cpu"]
