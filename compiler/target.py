@@ -64,11 +64,13 @@ class Cpu(Target):
         """The first that is legal at this opset."""
         return next((name for name in term.matmuls if OPERATORS[name].since_opset <= opset), None)
 
-    def nbits(self, term: Operated) -> NBits | None:  # noqa: D102
-        return None
+    def nbits(self, term: Operated) -> NBits | None:
+        """Of a term that we have no operator for."""
+        form = term.nbits(FAST_BLOCKS) if not term.matmuls else None
+        return form if isinstance(form, NBits) else None
 
     def multiplies(self, term: Term, opset: int) -> bool:  # noqa: D102
-        return all(self.operator(part, opset) is not None for part in term.operated())
+        return all(self.operator(part, opset) or self.nbits(part) for part in term.operated())
 
     def refuses(self, term: Term) -> str | None:  # noqa: D102
         return None

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 if TYPE_CHECKING:
     from regc.compiler.passes import Pass
     from regc.passes.group_sparse.rewrite import GroupSparse
+    from regc.passes.integer.rewrite import Int
     from regc.passes.low_rank.rewrite import LowRank
     from regc.passes.rf8.rewrite import RF8
     from regc.passes.ternary.rewrite import Ternary
 
-__all__ = ["RF8", "GroupSparse", "LowRank", "Ternary", "bad_choice", "no_gain", "row_slices"]
+__all__ = ["RF8", "GroupSparse", "Int", "LowRank", "Ternary", "bad_choice", "no_gain", "row_slices"]
 
-_ROOMS = {"GroupSparse": "group_sparse", "LowRank": "low_rank", "RF8": "rf8", "Ternary": "ternary"}
+_ROOMS = {"GroupSparse": "group_sparse", "Int": "integer", "LowRank": "low_rank", "RF8": "rf8", "Ternary": "ternary"}
 
 BOOKKEEPING = 256
 """Bytes that names, shapes and alignment of the packed tensors of one weight take in a file, roughly."""

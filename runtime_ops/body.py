@@ -64,6 +64,16 @@ class Body:
         matrix = self.op("Reshape", self.op("Transpose", values, perm=perm), padded)
         return self.leading(matrix, self.op("Gather", "shape", self.ints(0, 1), axis=0))
 
+    def rf8_values(self, codes: str = "codes") -> str:
+        """What RF8 codes stand for without a scale, float32 in their shape."""
+        return self.op(
+            "Gather", self.constant(rf8.VALUES, np.float32), self.op("Cast", codes, to=TensorProto.INT32), axis=0
+        )
+
+    def column_scale(self) -> str:
+        """``scale`` [N] as [N, 1]."""
+        return self.op("Reshape", "scale", self.ints(-1, 1))
+
     def affine(self, product: str) -> None:
         """``y = product * scale + bias``."""
         self.op("Add", self.op("Mul", product, "scale"), "bias", output="y")

@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from regc.runtime_ops import integers, lookup
 from regc.runtime_ops.body import Body
 from regc.runtime_ops.endings import ENDINGS, Ending
-from regc.runtime_ops.formats import block_sparse, rf8, rows, ternary, ternary5
+from regc.runtime_ops.formats import block_sparse, rf8, ternary, ternary5
 
 DOMAIN = "ai.regc"
 VERSION = 1
@@ -82,15 +83,6 @@ def _block_sparse(b: Body, values: str) -> str:
     return b.leading(matrix, b.op("Gather", "shape", b.ints(0, 1), axis=0))
 
 
-def _rf8_values(b: Body, codes: str = "codes") -> str:
-    """float32 in the shape of ``codes``."""
-    return b.op("Gather", b.constant(rf8.VALUES, np.float32), b.op("Cast", codes, to=TensorProto.INT32), axis=0)
-
-
-def _column_scale(b: Body) -> str:
-    return b.op("Reshape", "scale", b.ints(-1, 1))
-
-
 def _rf8_matmul(b: Body) -> None:
     b.affine(b.op("MatMul", "x", b.op("Transpose", _rf8(b), perm=[1, 0])))
 
@@ -100,7 +92,7 @@ def _block_sparse_matmul(b: Body) -> None:
 
 
 def _block_sparse_rf8_matmul(b: Body) -> None:
-    b.affine(b.op("MatMul", "x", b.op("Transpose", _block_sparse(b, _rf8_values(b)), perm=[1, 0])))
+    b.affine(b.op("MatMul", "x", b.op("Transpose", _block_sparse(b, b.rf8_values()), perm=[1, 0])))
 
 
 def _gated(b: Body, weights: str) -> None:
@@ -115,23 +107,23 @@ def _gated_matmul(b: Body) -> None:
 
 
 def _gated_rf8_matmul(b: Body) -> None:
-    _gated(b, _rf8_values(b))
+    _gated(b, b.rf8_values())
 
 
 def _block_sparse_decode(b: Body) -> None:
-    b.op("Mul", _block_sparse(b, "values"), _column_scale(b), output="y")
+    b.op("Mul", _block_sparse(b, "values"), b.column_scale(), output="y")
 
 
 def _block_sparse_rf8_decode(b: Body) -> None:
-    b.op("Mul", _block_sparse(b, _rf8_values(b)), _column_scale(b), output="y")
+    b.op("Mul", _block_sparse(b, b.rf8_values()), b.column_scale(), output="y")
 
 
 def _rf8_decode(b: Body) -> None:
-    b.op("Mul", _rf8(b), _column_scale(b), output="y")
+    b.op("Mul", _rf8(b), b.column_scale(), output="y")
 
 
 def _integer_decode(b: Body, levels: str) -> None:
-    b.op("Mul", b.op("Cast", levels, to=TensorProto.FLOAT), _column_scale(b), output="y")
+    b.op("Mul", b.op("Cast", levels, to=TensorProto.FLOAT), b.column_scale(), output="y")
 
 
 def _integer_matmul_float(b: Body, levels: str) -> None:
@@ -159,63 +151,6 @@ def _row_peak(b: Body) -> str:
     else:
         peak = b.op("ReduceMax", magnitude, axes=[-1], keepdims=1)
     return b.op("Max", peak, b.constant(TINY, np.float32))
-
-
-def _asked(b: Body, matrix: str) -> str:
-    """The rows that ``indices`` name: from here on only those are decoded."""
-    return b.op("Gather", matrix, "indices", axis=0)
-
-
-def _untiled(b: Body, tensor: str, perm: list[int], block: int) -> str:
-    """A tensor ``[tiles, blocks, ...]`` with ``block`` elements an output as a matrix, one row after the other."""
-    tiles = b.op("Gather", b.op("Shape", tensor), b.ints(0, 1), axis=0)
-    padded = b.op("Mul", tiles, b.ints(rows.TILE, block))
-    return b.op("Reshape", b.op("Transpose", tensor, perm=perm), padded)
-
-
-def _real_rows(b: Body, matrix: str) -> str:
-    """A matrix without the rows that fill up its last tile: negative indices count from the end of the others."""
-    return b.leading(matrix, b.op("Concat", b.item("shape", 0), b.count(matrix, 1), axis=0))
-
-
-def _rf8_gather(b: Body) -> None:
-    b.op("Mul", _rf8_values(b, _asked(b, "codes")), _asked(b, _column_scale(b)), output="y")
-
-
-def _rf8_tiled_gather(b: Body) -> None:
-    codes = b.leading(_untiled(b, "codes", [0, 2, 4, 1, 3, 5], rf8.BLOCK), "shape")
-    b.op("Mul", _rf8_values(b, _asked(b, codes)), _asked(b, _column_scale(b)), output="y")
-
-
-def _ternary_rows(b: Body, codes: str, multiplier: str, place: str) -> None:
-    """``codes`` [N, bytes] and ``multiplier`` [N, G] by rows; ``place`` [K] is the field of a row for each input."""
-    fields = np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3
-    bytes_ = b.op("Cast", _asked(b, codes), to=TensorProto.INT32)
-    trits = b.op("Gather", b.constant(fields - 1, np.int32), bytes_, axis=0)
-    count = b.op("Mul", b.count(codes, 1), b.ints(4))
-    flat = b.op("Reshape", trits, b.op("Concat", b.op("Shape", "indices"), count, axis=0))
-    group_of = b.op("Div", b.arange(b.item("shape", 1)), b.item("shape", 2))
-    wide = b.op("Gather", b.op("Cast", _asked(b, multiplier), to=TensorProto.INT32), group_of, axis=-1)
-    levels = b.op("Mul", b.op("Gather", flat, place, axis=-1), wide)
-    b.op("Mul", b.op("Cast", levels, to=TensorProto.FLOAT), _asked(b, _column_scale(b)), output="y")
-
-
-def _ternary_gather(b: Body) -> None:
-    _ternary_rows(b, "codes", "multiplier", b.arange(b.item("shape", 1)))
-
-
-def _ternary_tiled_gather(b: Body) -> None:
-    """Field p of byte j of a block is input 4 p + j: input k is field p + 4 j of its block."""
-    inputs = b.arange(b.item("shape", 1))
-    quads = b.op("Div", inputs, b.ints(4))
-    blocks = b.op("Div", inputs, b.ints(ternary.BLOCK))
-    j = b.op("Sub", inputs, b.op("Mul", quads, b.ints(4)))
-    p = b.op("Sub", quads, b.op("Mul", blocks, b.ints(4)))
-    in_block = b.op("Add", p, b.op("Mul", j, b.ints(4)))
-    place = b.op("Add", in_block, b.op("Mul", blocks, b.ints(ternary.BLOCK)))
-    codes = _untiled(b, "codes", [0, 2, 1, 3], ternary.BLOCK // 4)
-    multiplier = _untiled(b, "multiplier", [0, 2, 1], 1)
-    _ternary_rows(b, _real_rows(b, codes), _real_rows(b, multiplier), place)
 
 
 @dataclass(frozen=True)
@@ -369,20 +304,31 @@ _DECODE = (
         since_opset=9,
     ),
 )
+_INT_DECODE = tuple(
+    Operator(
+        f"Int{bits}Decode",
+        ("codes", "scale", "shape"),
+        f"The float32 matrix [N, K] that {bits}-bit integers with a scale a block stand for. A function only: folded "
+        "when the model is loaded.",
+        build,
+        since_opset=9,
+    )
+    for bits, build in ((4, integers.int4_decode), (8, integers.int8_decode))
+)
 _GATHER = (
     Operator(
         "RF8Gather",
         ("indices", "codes", "scale"),
         "y = the rows of W that indices name, for RF8 W with codes by rows; only those are decoded. Negative indices "
         "count from the end.",
-        _rf8_gather,
+        lookup.rf8_gather,
         since_opset=11,
     ),
     Operator(
         "RF8TiledGather",
         ("indices", "codes", "scale", "shape"),
         "y = the rows of W that indices name, for RF8 W with codes as of RF8MatMul, which may read the same.",
-        _rf8_tiled_gather,
+        lookup.rf8_tiled_gather,
         since_opset=11,
     ),
     Operator(
@@ -390,20 +336,22 @@ _GATHER = (
         ("indices", "codes", "multiplier", "scale", "shape"),
         "y = the rows of W that indices name, for ternary W with codes and multipliers by rows; only those are "
         "decoded. Negative indices count from the end.",
-        _ternary_gather,
+        lookup.ternary_gather,
         since_opset=11,
     ),
     Operator(
         "TernaryTiledGather",
         ("indices", "codes", "multiplier", "scale", "shape"),
         "y = the rows of W that indices name, for ternary W with codes as of TernaryMatMul, which may read the same.",
-        _ternary_tiled_gather,
+        lookup.ternary_tiled_gather,
         since_opset=11,
     ),
 )
 _ENDING_IN = tuple(_ending_in(base, ending) for base in _MULTIPLY for ending in ENDINGS.values())
 
-OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (*_MULTIPLY, *_ENDING_IN, *_GATHER, *_DECODE)}
+OPERATORS: dict[str, Operator] = {
+    operator.name: operator for operator in (*_MULTIPLY, *_ENDING_IN, *_GATHER, *_DECODE, *_INT_DECODE)
+}
 
 
 def functions(names: Iterable[str], opset: int) -> list[onnx.FunctionProto]:
