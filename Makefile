@@ -8,7 +8,7 @@ SOURCES := pyproject.toml $(shell find compiler passes runtime_ops -type f -not 
 NATIVE := cmake -S runtime_ops/csrc -DREGC_TESTS=ON
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libubsan.so)
 
-.PHONY: demo test bench lint clean compatibility sanitize
+.PHONY: demo test bench lint clean compatibility sanitize neon
 
 $(INSTALLED): $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,12 @@ sanitize: $(INSTALLED)  ## kernels and operators under AddressSanitizer, Undefin
 	build/thread/kernels_test 100
 	REGC_OPS_LIBRARY=$(CURDIR)/build/address/libregc_ops.so LD_PRELOAD="$(PRELOAD)" \
 	  ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -q tests/runtime_ops --ignore=tests/runtime_ops/test_native.py
+
+neon:  ## the library for 64-bit Arm, its kernels run in an emulator (Debian: g++-aarch64-linux-gnu, qemu-user); says nothing about speed
+	$(NATIVE) -B build/neon -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/tests/native/aarch64-linux.cmake
+	cmake --build build/neon -j2
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/neon/kernels_test 50
+	qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a57 build/neon/kernels_test 5  # without the dot product
 
 clean:
 	rm -rf $(VENV) build demo

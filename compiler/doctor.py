@@ -30,6 +30,7 @@ BOUND = "REGC_ISA"
 CPUINFO = Path("/proc/cpuinfo")
 INSTRUCTION_SETS = {
     "generic": set[str](),
+    "neon": {"asimddp"},
     "avx2": {"avx2", "fma"},
     "avxvnni": {"avx2", "fma", "avx_vnni"},
     "avx512": {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
@@ -100,7 +101,9 @@ def _instruction_sets() -> tuple[str, ...]:
     """
     if not CPUINFO.exists():
         return ("generic",)
-    words = next((line for line in CPUINFO.read_text("utf-8").splitlines() if line.startswith("flags")), "")
+    words = next(
+        (line for line in CPUINFO.read_text("utf-8").splitlines() if line.startswith(("flags", "Features"))), ""
+    )
     flags = set(words.split())
     return tuple(name for name, needed in INSTRUCTION_SETS.items() if needed <= flags)
 

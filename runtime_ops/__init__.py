@@ -9,9 +9,9 @@ function. With the operator library registered, the packed weights stay packed a
 or, for a session of your own: ``register(options)``, or from any language
 ``options.register_custom_ops_library(str(library_path()))``. The library needs ONNX Runtime 1.17 or later.
 
-Environment: ``REGC_OPS_LIBRARY`` names the library file to use; ``REGC_ISA`` (``generic``, ``avx2``, ``avxvnni`` or
-``avx512``) bounds the instruction set, which is otherwise the best that the CPU has. The results are the
-same bits on all of them.
+Environment: ``REGC_OPS_LIBRARY`` names the library file to use; ``REGC_ISA`` (``generic``, ``neon``, ``avx2``,
+``avxvnni`` or ``avx512``) bounds the instruction set, which is otherwise the best that the CPU has. The results
+are the same bits on all of them.
 """
 
 from __future__ import annotations

@@ -85,6 +85,8 @@ def test_instruction_sets_follow_the_flags_of_the_cpu(tmp_path: Path, monkeypatc
     assert doctor._instruction_sets() == ("generic",)
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: sse4_2 avx2 fma avx512f\n")
     assert doctor._instruction_sets() == ("generic", "avx2")
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\n")
+    assert doctor._instruction_sets() == ("generic", "neon")
 
 
 def test_a_package_that_is_missing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,5 +132,7 @@ def test_the_largest_sums_are_exact(op: str, name: str, group: int | None) -> No
 
 def test_unknown_instruction_set_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGC_ISA", "sse9")
-    with pytest.raises(Exception, match=r"layer/7.*REGC_ISA is 'sse9', choose one of generic, avx2, avxvnni, avx512"):
+    with pytest.raises(
+        Exception, match=r"layer/7.*REGC_ISA is 'sse9', choose one of generic, neon, avx2, avxvnni, avx512"
+    ):
         session(model("RF8MatMul", weights("RF8MatMul", (4, 4))))

@@ -15,6 +15,10 @@ extern const Kernels kKernels;
 namespace avx512 {
 extern const Kernels kKernels;
 }
+#elif defined(__aarch64__)
+namespace neon {
+extern const Kernels kKernels;
+}
 #endif
 
 const Kernels& kernels_for(Isa isa) noexcept {
@@ -22,6 +26,8 @@ const Kernels& kernels_for(Isa isa) noexcept {
   if (isa == Isa::avx512) return avx512::kKernels;
   if (isa == Isa::avxvnni) return avxvnni::kKernels;
   if (isa == Isa::avx2) return avx2::kKernels;
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return neon::kKernels;
 #else
   (void)isa;
 #endif

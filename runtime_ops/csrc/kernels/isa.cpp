@@ -4,6 +4,12 @@
 #include <cpuid.h>
 
 #include <cstdint>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+
+#include <cstddef>
 #endif
 
 namespace regc::kernels {
@@ -67,6 +73,25 @@ Isa best_isa(Isa bound) noexcept {
   }
   return Isa::generic;
 }
+#elif defined(__aarch64__)
+namespace {
+
+bool has_dot_product() {
+#if defined(__linux__)
+  constexpr unsigned long kDotProduct = 1UL << 20;  // HWCAP_ASIMDDP, which older headers lack
+  return (getauxval(AT_HWCAP) & kDotProduct) != 0;
+#elif defined(__APPLE__)
+  int value = 0;
+  size_t size = sizeof(value);
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &value, &size, nullptr, 0) == 0 && value != 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+Isa best_isa(Isa bound) noexcept { return bound != Isa::generic && has_dot_product() ? Isa::neon : Isa::generic; }
 #else
 Isa best_isa(Isa) noexcept { return Isa::generic; }
 #endif
