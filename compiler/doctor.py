@@ -170,8 +170,17 @@ def _model(name: str, operands: Operands, with_body: bool) -> bytes:
     first, *_ = operator.inputs
     looks_up = first == "indices"
     kind, shape = (TensorProto.INT64, [None]) if looks_up else (TensorProto.FLOAT, [None, INPUTS])
+    attributes: dict[str, Any] = (
+        {"kernel_shape": [1], "strides": [1], "pads": [0, 0], "dilations": [1]} if operator.attributes else {}
+    )
+    nodes = [helper.make_node(name, operator.inputs, ["y"], domain=DOMAIN, **attributes)]
+    if attributes:  # a convolution: every row is an image of one place
+        nodes[0].input[0], nodes[0].output[0] = "image", "result"
+        nodes.insert(0, helper.make_node("Unsqueeze", [first, "place"], ["image"]))
+        nodes.append(helper.make_node("Squeeze", ["result", "place"], ["y"]))
+        operands = {**operands, "place": np.array([2], np.int64)}
     graph = helper.make_graph(
-        [helper.make_node(name, operator.inputs, ["y"], domain=DOMAIN)],
+        nodes,
         "doctor",
         [helper.make_tensor_value_info(first, kind, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, OUTPUTS])],

@@ -127,6 +127,7 @@ KERNELS: dict[str, tuple[Callable[[np.random.Generator], Operands], bool]] = {
     "TernaryMatMulFloat": (_ternary, False),
     "Ternary5MatMul": (_ternary5, True),
     "Ternary5MatMulFloat": (_ternary5, False),
+    "TernaryConv": (_ternary, True),
     "RF8MatMul": (_rf8, False),
     "BlockSparseMatMul": (_block_sparse, False),
     "BlockSparseRF8MatMul": (_block_sparse_rf8, False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types
 from regc.compiler.statistics import Need, Statistics, inputs_at
 from regc.compiler.target import CPU, Target
-from regc.compiler.terms import Dense, Leaf, Operated, Term, relative_error
+from regc.compiler.terms import Coded, Dense, Leaf, Operated, Term, relative_error
 from regc.runtime_ops import ops
 
 SMALL = 1 << 20
@@ -243,6 +244,8 @@ def _operators(leaf: Operated, site: SiteInfo, opset: int, target: Target) -> se
     """The operator whose definition the model needs for a leaf, if any."""
     if site.gathered and not site.multiplied:
         return {row_operator(leaf, opset, by_rows=True) or leaf.decoder}
+    if site.kernel and site.splittable and isinstance(leaf, Coded):
+        return {target.convolution(leaf, math.prod(site.kernel), opset) or leaf.decoder}
     if site.multiplied and target.nbits(leaf) is not None:
         return set()
     return {(target.operator(leaf, opset) if site.multiplied else None) or leaf.decoder}

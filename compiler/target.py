@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from regc.compiler.errors import UsageError
 from regc.compiler.suggest import nearest
-from regc.compiler.terms import NBits, Operated, Product, Sum, Term
+from regc.compiler.terms import Coded, NBits, Operated, Product, Sum, Term
 from regc.runtime_ops.ops import OPERATORS
 
 FAST_BLOCKS = {2: (128, 64, 32), 4: (256, 128, 64, 32, 16), 8: (256, 128, 64, 32, 16)}
@@ -39,6 +39,10 @@ class Target(ABC):
     @abstractmethod
     def nbits(self, term: Operated) -> NBits | None:
         """The term as MatMulNBits takes it, where that operator is what multiplies by it."""
+
+    @abstractmethod
+    def convolution(self, leaf: Coded, taps: int, opset: int) -> str | None:
+        """The operator of ours that convolves by a kernel of so many taps in a model of this opset, if any."""
 
     @abstractmethod
     def multiplies(self, term: Term, opset: int) -> bool:
@@ -69,6 +73,11 @@ class Cpu(Target):
         form = term.nbits(FAST_BLOCKS) if not term.matmuls else None
         return form if isinstance(form, NBits) else None
 
+    def convolution(self, leaf: Coded, taps: int, opset: int) -> str | None:
+        """That of the leaf, where it is legal."""
+        name = leaf.convolution(taps)
+        return name if name is not None and OPERATORS[name].since_opset <= opset else None
+
     def multiplies(self, term: Term, opset: int) -> bool:  # noqa: D102
         return all(self.operator(part, opset) or self.nbits(part) for part in term.operated())
 
@@ -88,6 +97,9 @@ class Stock(Target):
     def nbits(self, term: Operated) -> NBits | None:  # noqa: D102
         form = term.nbits(FAST_BLOCKS)
         return form if isinstance(form, NBits) else None
+
+    def convolution(self, leaf: Coded, taps: int, opset: int) -> str | None:  # noqa: D102
+        return None
 
     def multiplies(self, term: Term, opset: int) -> bool:
         """Two thin factors are multiplied by even where both are decoded."""

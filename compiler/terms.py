@@ -163,6 +163,20 @@ class Coded(Leaf, Operated):
         """The packed constant inputs with every row in one piece, by input name; only where there are ``gathers``."""
         raise NotImplementedError(type(self).__name__)
 
+    def convolution(self, taps: int) -> str | None:
+        """The operator that convolves by a kernel ``[N, channels, taps]`` of this form; None when there is none that is
+        faster than Conv with the decoded kernel.
+        """
+        return None
+
+    def by_taps(self, taps: int) -> Coded:
+        """The same kernel as ``[N, taps, channels]``, the order of that operator.
+
+        Raises:
+            TypeError: there is no such operator.
+        """
+        raise TypeError(f"nothing convolves by {type(self).__name__}")
+
 
 @dataclass(frozen=True, eq=False)
 class _Pair(Term):

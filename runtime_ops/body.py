@@ -23,6 +23,23 @@ class Body:
         self.nodes.append(helper.make_node(op_type, inputs, [output], **attributes))
         return output
 
+    def same_attributes(self, *names: str) -> None:
+        """Give the last node these attributes of the node that the function stands for."""
+        for name in names:
+            attribute = self.nodes[-1].attribute.add(name=name, type=onnx.AttributeProto.INTS)
+            attribute.ref_attr_name = name
+
+    def attribute(self, name: str) -> str:
+        """An attribute of the node that the function stands for, as an int64 vector. Needs opset 12."""
+        output = self.op("Constant")
+        self.same_attributes(name)
+        self.nodes[-1].attribute[0].name = "value_ints"
+        return output
+
+    def ones(self, shape: str) -> str:
+        """Ones of an int64 shape."""
+        return self.op("ConstantOfShape", shape, value=numpy_helper.from_array(np.ones(1, np.int64)))
+
     def constant(self, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
         """Append a Constant node and return the name of its output."""
         return self.op("Constant", value=numpy_helper.from_array(np.asarray(values, dtype)))
@@ -37,8 +54,7 @@ class Body:
 
     def arange(self, count: str) -> str:
         """The int64 vector ``0 .. count - 1`` for a count of shape [1]."""
-        ones = self.op("ConstantOfShape", count, value=numpy_helper.from_array(np.ones(1, np.int64)))
-        return self.op("Reshape", self.op("NonZero", ones), self.ints(-1))
+        return self.op("Reshape", self.op("NonZero", self.ones(count)), self.ints(-1))
 
     def count(self, tensor: str, axis: int) -> str:
         """A dimension of a tensor, with shape [1]."""
@@ -74,6 +90,7 @@ class Body:
         """``scale`` [N] as [N, 1]."""
         return self.op("Reshape", "scale", self.ints(-1, 1))
 
-    def affine(self, product: str) -> None:
-        """``y = product * scale + bias``."""
-        self.op("Add", self.op("Mul", product, "scale"), "bias", output="y")
+    def affine(self, product: str, shape: str | None = None) -> None:
+        """``y = product * scale + bias``, these in another shape if one is given."""
+        scale, bias = ("scale", "bias") if shape is None else (self.op("Reshape", v, shape) for v in ("scale", "bias"))
+        self.op("Add", self.op("Mul", product, scale), bias, output="y")

@@ -134,18 +134,41 @@ def _integer_matmul_float(b: Body, levels: str) -> None:
 def _integer_matmul(b: Body, levels: str) -> None:
     """``levels`` are int32 [N, K] that fit int8."""
     weight = b.op("Transpose", b.op("Cast", levels, to=TensorProto.INT8), perm=[1, 0])
-    peak = _row_peak(b)
-    steps = b.constant(127, np.float32)
-    levels = b.op("Round", b.op("Mul", "x", b.op("Div", steps, peak)))
-    finite = b.op("Where", b.op("IsNaN", levels), b.constant(0, np.float32), levels)
-    sums = b.op("MatMulInteger", b.op("Cast", finite, to=TensorProto.INT8), weight)
-    b.affine(b.op("Mul", b.op("Cast", sums, to=TensorProto.FLOAT), b.op("Div", peak, steps)))
+    peak = _row_peak(b, "x")
+    sums = b.op("MatMulInteger", b.op("Cast", _levels(b, peak), to=TensorProto.INT8), weight)
+    b.affine(b.op("Mul", b.op("Cast", sums, to=TensorProto.FLOAT), b.op("Div", peak, b.constant(127, np.float32))))
 
 
-def _row_peak(b: Body) -> str:
+def _ternary_conv(b: Body) -> None:
+    """Sums of products of integers, exact in float32 below 2^24: the Conv of any runtime gives the same."""
+    kernel = b.attribute("kernel_shape")
+    ones = b.ones(b.op("Shape", kernel))
+    weight = _taps_last(b, b.op("Cast", _ternary(b), to=TensorProto.FLOAT), kernel)
+    peak = b.op("Reshape", _row_peak(b, b.op("Flatten", "x", axis=1)), b.op("Concat", b.ints(-1, 1), ones, axis=0))
+    sums = b.op("Conv", _levels(b, peak), weight)
+    b.same_attributes(*_WINDOW)
+    product = b.op("Mul", sums, b.op("Div", peak, b.constant(127, np.float32)))
+    b.affine(product, b.op("Concat", b.ints(-1), ones, axis=0))
+
+
+def _taps_last(b: Body, matrix: str, kernel: str) -> str:
+    """A matrix ``[N, K]``, whose inputs are the channels of each tap in turn, as a kernel ``[N, C, *kernel]``."""
+    outputs = b.item("shape", 0)
+    taps = b.op("ReduceProd", kernel, keepdims=1)
+    each = b.op("Reshape", matrix, b.op("Concat", outputs, taps, b.ints(-1), axis=0))
+    return b.op("Reshape", b.op("Transpose", each, perm=[0, 2, 1]), b.op("Concat", outputs, b.ints(-1), kernel, axis=0))
+
+
+def _levels(b: Body, peak: str) -> str:
+    """x in 127 steps of the largest magnitude, rounded; 0 where that is infinite."""
+    levels = b.op("Round", b.op("Mul", "x", b.op("Div", b.constant(127, np.float32), peak)))
+    return b.op("Where", b.op("IsNaN", levels), b.constant(0, np.float32), levels)
+
+
+def _row_peak(b: Body, x: str) -> str:
     """Largest magnitude of each row, keeping the axis; infinite for a row with NaN, so that its result is NaN."""
     infinity = b.constant(np.inf, np.float32)
-    magnitude = b.op("Where", b.op("IsNaN", "x"), infinity, b.op("Abs", "x"))
+    magnitude = b.op("Where", b.op("IsNaN", x), infinity, b.op("Abs", x))
     if b.opset >= 18:
         peak = b.op("ReduceMax", magnitude, b.ints(-1), keepdims=1)
     else:
@@ -158,7 +181,7 @@ class Operator:
     """One operator: its name, its inputs in order, what it computes and the function body that defines it.
 
     ``since_opset`` is the lowest opset of the standard domain at which the body is legal. ``base`` is the operator
-    that the body calls, if it does.
+    that the body calls, if it does; ``attributes`` are lists of integers that a node must have.
     """
 
     name: str
@@ -167,6 +190,13 @@ class Operator:
     build: Callable[[Body], None]
     since_opset: int
     base: str | None = None
+    attributes: tuple[str, ...] = ()
+    least_inputs: int = 1
+    """Inputs K of a weight from which the operator is faster than ONNX Runtime's own with the decoded weight."""
+
+    def pays(self, shape: tuple[int, int]) -> bool:
+        """Whether a weight of this shape ``(N, K)`` is multiplied faster by the operator than in float32."""
+        return shape[1] >= self.least_inputs
 
     def function(self, opset: int) -> onnx.FunctionProto:
         """The operator as a model-local function for a model of this opset.
@@ -181,7 +211,9 @@ class Operator:
         imports = [helper.make_opsetid("", opset)]
         if self.base is not None:
             imports.append(helper.make_opsetid(DOMAIN, VERSION))
-        function = helper.make_function(DOMAIN, self.name, self.inputs, ["y"], body.nodes, imports)
+        function = helper.make_function(
+            DOMAIN, self.name, self.inputs, ["y"], body.nodes, imports, attributes=self.attributes
+        )
         function.doc_string = self.doc
         return function
 
@@ -190,14 +222,18 @@ def _ending_in(base: Operator, ending: Ending) -> Operator:
     """The variant of an operator in which something follows the product."""
 
     def build(b: Body) -> None:
-        ending.build(b, b.op(base.name, *base.inputs, domain=DOMAIN))
+        product = b.op(base.name, *base.inputs, domain=DOMAIN)
+        b.same_attributes(*base.attributes)
+        ending.build(b, product)
 
     doc = f"{base.doc} {ending.doc}"
     inputs = (*base.inputs, *ending.inputs)
-    return Operator(base.name + ending.suffix, inputs, doc, build, base.since_opset, base.name)
+    return Operator(base.name + ending.suffix, inputs, doc, build, base.since_opset, base.name, base.attributes)
 
 
 _TERNARY_INPUTS = ("codes", "multiplier", "scale", "bias", "shape")
+_WINDOW = ("kernel_shape", "strides", "pads", "dilations")
+"""Attributes of Conv. Ours have all of them, for a function body cannot ask which are there."""
 
 _MULTIPLY = (
     Operator(
@@ -228,6 +264,18 @@ _MULTIPLY = (
         "TernaryMatMulFloat with codes of five trits a byte.",
         lambda b: _integer_matmul_float(b, _ternary5(b)),
         since_opset=9,
+    ),
+    Operator(
+        "TernaryConv",
+        ("x", *_TERNARY_INPUTS),
+        "y = quantized(x) convolved with W, plus bias, for ternary W [N, taps * channels], the channels of the first "
+        "tap first, over one or two axes and a multiple of four channels; every image is quantized to int8 by its "
+        "largest magnitude and the sums are exact integers. An image with NaN or infinity gives NaN.",
+        _ternary_conv,
+        since_opset=12,
+        attributes=_WINDOW,
+        # One thread, AVX-512 VNNI, over Conv: 1.15 to 3.5 times as fast from 64 inputs on, 0.93 to 1.5 times below.
+        least_inputs=64,
     ),
     Operator(
         "RF8MatMul",

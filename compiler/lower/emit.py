@@ -46,6 +46,14 @@ class Operands:
         self._by_leaf: dict[tuple[int, str], gs.Constant] = {}
         self._small: dict[bytes, gs.Constant] = {}
         self._leaves: list[Term] = []
+        self._by_taps: dict[tuple[int, int], Coded] = {}
+
+    def by_taps(self, leaf: Coded, taps: int) -> Coded:
+        """The leaf of a kernel of so many taps, in the order in which our convolutions take it."""
+        if (id(leaf), taps) not in self._by_taps:
+            self._leaves.append(leaf)
+            self._by_taps[id(leaf), taps] = leaf.by_taps(taps)
+        return self._by_taps[id(leaf), taps]
 
     def of(self, leaf: Operated, name: str) -> dict[str, gs.Constant]:
         """The packed operands of a term as constants, by input name; ``name`` is the weight's."""
@@ -94,6 +102,7 @@ class Operands:
     def end_of_weight(self) -> None:
         """Let go of the leaves of a weight that is written: held on, the codes of all weights would be in memory."""
         self._by_leaf.clear()
+        self._by_taps.clear()
         self._leaves.clear()
 
     def _once(self, leaf: Term, key: str, name: str, values: npt.NDArray[Any]) -> gs.Constant:
@@ -125,10 +134,10 @@ class Emitter:
         self.nodes.append(node)
         return output
 
-    def ours(self, op: str, inputs: Sequence[gs.Tensor]) -> gs.Variable:
+    def ours(self, op: str, inputs: Sequence[gs.Tensor], **attributes: Any) -> gs.Variable:
         """Append a node of domain ``ai.regc``."""
         self.operands.operators.add(op)
-        return self.op(op, inputs, domain=DOMAIN)
+        return self.op(op, inputs, domain=DOMAIN, **attributes)
 
     def cast(self, tensor: gs.Tensor, source: np.dtype[Any], target: np.dtype[Any]) -> gs.Tensor:
         """Convert between float types; nothing when they are the same."""

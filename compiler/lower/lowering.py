@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from regc.compiler.lower.convolve import convolve
+from regc.compiler.lower.convolve import convolution_ends_in_ours, convolve, convolves
 from regc.compiler.lower.emit import Emitter, Epilogue, Operands
 from regc.compiler.lower.epilogue import Followers, Surroundings, followers
 from regc.compiler.lower.gather import gather, only_gathered
@@ -17,7 +17,7 @@ from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replac
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Transpose
 from regc.compiler.target import CPU, Target
-from regc.compiler.terms import Float32, Product, Sum, Term
+from regc.compiler.terms import Float32, Term
 
 _FLOAT32 = np.dtype(np.float32)
 _MULTIPLIES = frozenset({"Conv", "MatMul"})
@@ -76,11 +76,17 @@ class Lowering:
     def _followers(self, reader: Reader, term: Term) -> Followers:
         """The nodes behind the reader's that the operator for the term does, too."""
         node, product = reader.node, reader.node.outputs[0]
-        if reader.dtype != _FLOAT32 or not _gives_product(reader) or not self.operands.ends_in_ours(term):
+        if reader.dtype != _FLOAT32 or not self._ends_in_ours(reader, term):
             return Followers(product)
         rank = max(1, len(node.inputs[0].shape or ()))
         here = Surroundings(reader.graph, {id(output) for output in self.scopes.outputs()}, term.shape[0], rank)
-        return followers(product, here, biased=_gemm_bias(node) is not None)
+        return followers(product, here, biased=node.op == "Conv" or _gemm_bias(node) is not None)
+
+    def _ends_in_ours(self, reader: Reader, term: Term) -> bool:
+        """Whether an operator of ours is what computes the result of the reader's node."""
+        if reader.node.op == "Conv":
+            return convolution_ends_in_ours(reader, term, self.operands)
+        return _gives_product(reader) and self.operands.ends_in_ours(term)
 
     def _take_place(self, emitter: Emitter, reader: Reader, found: Followers, result: gs.Tensor) -> None:
         """Put the emitted nodes where the last of those stands that they replace: all of their inputs are known there.
@@ -137,7 +143,7 @@ def _way(holder: Holder, reader: Reader, term: Term, operands: Operands) -> _Emi
     if replaceable(holder, reader) and operands.target.multiplies(term, operands.model.opset):
         return _gemm if reader.node.op == "Gemm" else _matmul
     same = reader.role.splittable and reader.layout.same_as(holder.layout)
-    return _convolve if same and reader.node.op == "Conv" and isinstance(term, Product | Sum) else None
+    return _convolve if same and reader.node.op == "Conv" and convolves(reader, term, operands) else None
 
 
 def _gives_product(reader: Reader) -> bool:
@@ -149,8 +155,8 @@ def _gives_product(reader: Reader) -> bool:
     return reader.role.index == 1
 
 
-def _convolve(emitter: Emitter, reader: Reader, term: Term, _: Followers) -> gs.Tensor:
-    return convolve(emitter, reader, term)
+def _convolve(emitter: Emitter, reader: Reader, term: Term, found: Followers) -> gs.Tensor:
+    return convolve(emitter, reader, term, found.ending, found.other)
 
 
 def _epilogue(emitter: Emitter, found: Followers, outputs: int, bias: Float32 | None = None) -> Epilogue:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from regc.compiler.terms import Coded, NBits
 from regc.runtime_ops.formats import nbits, rows, ternary, ternary5
+from regc.runtime_ops.ops import OPERATORS
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -114,6 +115,25 @@ class TernaryTerm(Coded):
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
         shape = np.array([*self.shape, self.group], np.int64)
         return {"codes": self.codes, "multiplier": self.multiplier, "scale": self.scale, "shape": shape}
+
+    def convolution(self, taps: int) -> str | None:
+        """See :class:`regc.compiler.terms.Coded`. Groups of inputs that lie across the taps of a kernel cannot be
+        reordered, and five trits a byte are only decoded.
+        """
+        split = self.group < self.inputs
+        exact = self.inputs * (ternary.MAX_MULTIPLIER if split else 1) <= ternary.MAX_INPUTS
+        ordered = not self.five and (self.inputs // taps) % ternary.CELL == 0 and (taps == 1 or not split)
+        if not (self.int8_activations and exact and ordered):
+            return None
+        name = "TernaryConv"
+        return name if OPERATORS[name].pays(self.shape) else None
+
+    def by_taps(self, taps: int) -> TernaryTerm:  # noqa: D102
+        if taps == 1:
+            return self
+        outputs, inputs = self.shape
+        kernel = self._trits().reshape(outputs, inputs // taps, taps)
+        return replace(self, codes=ternary.pack_trits(kernel.transpose(0, 2, 1).reshape(outputs, inputs)))
 
 
 def label(group: int, inputs: int, *, five: bool = False) -> str:

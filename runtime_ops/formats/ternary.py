@@ -19,6 +19,8 @@ import numpy.typing as npt
 TILE = 16
 BLOCK = 16
 MAX_MULTIPLIER = 64
+CELL = 4
+"""Channels of an image that a convolution multiplies at once."""
 MAX_INPUTS = 1 << 17
 """Inputs for which ``127 * 64 * K`` still fits an int32 accumulator."""
 

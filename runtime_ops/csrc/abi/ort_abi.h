@@ -10,6 +10,7 @@ struct OrtCustomOp;
 struct OrtCustomOpDomain;
 struct OrtKernelContext;
 struct OrtKernelInfo;
+struct OrtOpAttr;
 struct OrtSessionOptions;
 struct OrtShapeInferContext;
 struct OrtStatus;
@@ -24,6 +25,7 @@ constexpr size_t kApiEntries = 275;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
 enum ElementType : int { kAny = 0, kFloat = 1, kUInt8 = 2, kInt32 = 6, kInt64 = 7 };
+enum AttributeType : int { kInts = 2 };
 
 // What the runtime hands to RegisterCustomOps.
 struct ApiBase {

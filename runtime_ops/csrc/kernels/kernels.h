@@ -16,6 +16,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed weights are lit
 constexpr size_t kTile = 16;          // outputs of a tile, in every format
 constexpr size_t kTernaryBlock = 16;  // inputs that 64 bytes of codes hold
 constexpr size_t kTernary5Block = 20;
+constexpr size_t kTernarySteps = 4;   // of four int8 inputs each, in a block
 constexpr size_t kRF8Block = 4;
 constexpr size_t kMaxMultiplier = 64;               // u8 * s8 pair sums still fit int16
 constexpr size_t kMaxInt8Inputs = size_t{1} << 17;  // 127 * 64 * inputs still fits int32
@@ -24,6 +25,8 @@ constexpr size_t kPackedRows = 16;                  // rows of x that block-spar
 constexpr size_t kGatedRows = 8;                    // most rows of a gated stream
 constexpr size_t kGatedTiles = 128;                 // tiles of a gated stream, whose sums stay in L1
 constexpr size_t kSparseRowBlock = 192;             // rows that one reading of block-sparse values serves
+constexpr size_t kConvPositions = 384;              // positions of a convolution whose sums stay in L1
+constexpr size_t kCellBytes = 4;                    // of a cell of an image: four int8 channels
 
 // Functions in this header are static: compiled for several instruction sets, they must not be merged by the
 // linker.
@@ -144,6 +147,52 @@ struct GatedTask {
   Out out;
   size_t rows;        // stream: at most kGatedRows
   size_t tile_begin;  // stream: at most kGatedTiles tiles
+  size_t tile_end;
+};
+
+// Images as a convolution reads them: in cells of four bytes, which hold the next four channels of one place, flip
+// 0x80. Rows and columns that a stride never visits together are kept apart, in phases: so every tap of the kernel
+// finds the cells of neighbouring outputs side by side. Output (i, j) of tap (a, b) reads cell
+// [..][a * dilation % stride][b * dilation % stride][i + a * dilation / stride][j + b * dilation / stride].
+struct Geometry {
+  size_t height, width;                // of x
+  size_t stride_high, stride_wide;     // of the convolution
+  size_t pad_top, pad_left;            // zeros before the first row and column of x
+  size_t phases_high, phases_wide;     // at most the strides: phases that no tap reads are left out
+  size_t plane_height, plane_width;    // of a phase
+  size_t output_height, output_width;  // at most those of a phase: between outputs lie places that are none
+};
+
+// The largest magnitude; infinite with a NaN among the values.
+struct PeakTask {
+  const float* x;
+  size_t count;
+  float* peak;
+};
+
+// One image to cells: q = rint(x * inverse), all zeros with an inverse of 0.
+struct LayTask {
+  const Geometry* geometry;
+  const float* x;  // [channels][height][width]
+  float inverse;
+  size_t cell_begin;  // which fours of channels
+  size_t cell_end;
+  uint32_t* cells;        // [channels / 4][phases_high][phases_wide][cell_stride], of this image
+  size_t cell_stride;     // cells from one phase to the next
+};
+
+// y[images][16 * tile_begin .. 16 * tile_end) at positions [position_begin, position_end) of one or more images. A
+// position counts places of a phase, row by row and image after image.
+struct ConvTask {
+  const Matrix* weight;
+  const Geometry* geometry;
+  const uint32_t* cells;     // of the first image
+  const size_t* offsets;     // [blocks * steps]: from a position to the cell that a step multiplies
+  const float* image_scale;  // [images]
+  Out out;                   // [images][outputs][output_height][output_width]
+  size_t position_begin;
+  size_t position_end;  // at most position_begin + kConvPositions
+  size_t tile_begin;
   size_t tile_end;
 };
 

@@ -18,14 +18,17 @@ const GatherOperator& self(const abi::CustomOp* op) { return *static_cast<const 
 class Gather {
  public:
   Gather(const GatherOperator& op, const OrtKernelInfo* info)
-      : op_(op), node_(node_prefix(op.api, info, op.spec.name)), constant_(read_constant(info)) {}
+      : op_(op),
+        node_(node_prefix(op.api, info, op.spec.name)),
+        inputs_(op.api, op.spec.inputs, node_),
+        constant_(read_constant(info)) {}
 
   const abi::Api& api() const { return op_.api; }
 
   void compute(OrtKernelContext* context) const {
     const std::unique_ptr<const Table> read = constant_ == nullptr ? read_inputs(context) : nullptr;
     const Table& table = constant_ == nullptr ? *read : *constant_;
-    const Tensor indices = input(context, 0);
+    const Tensor indices = inputs_.at(context, 0);
     const std::vector<size_t> rows = rows_of(indices, table.rows);
     Shape shape = indices.shape;
     shape.push_back(static_cast<int64_t>(table.columns));
@@ -66,39 +69,19 @@ class Gather {
            std::to_string(size) + " rows";
   }
 
-  Tensor input(const OrtKernelContext* context, size_t index) const {
-    const OrtValue* value = nullptr;
-    check(op_.api.KernelContext_GetInput(context, index, &value));
-    return checked(view(op_.api, value), index);
-  }
-
-  Tensor checked(Tensor tensor, size_t index) const {
-    const InputSpec& spec = op_.spec.inputs[index];
-    if (spec.type != abi::kAny) require_type(tensor, spec.type, spec.name, node_);
-    return tensor;
-  }
-
   // The table when all of its inputs are constant, used in place; else null, and it is read at every call.
   std::unique_ptr<const Table> read_constant(const OrtKernelInfo* info) const {
-    std::vector<Tensor> tensors;
-    for (size_t i = 1; i < op_.spec.inputs.size(); ++i) {
-      int is_constant = 0;
-      const OrtValue* value = nullptr;
-      check(op_.api.KernelInfoGetConstantInput_tensor(info, i, &is_constant, &value));
-      if (is_constant == 0) return nullptr;
-      tensors.push_back(checked(view(op_.api, value), i));
-    }
-    return op_.spec.read(tensors, node_);
+    const auto tensors = inputs_.constants(info, op_.spec.inputs.size());
+    return tensors ? op_.spec.read(*tensors, node_) : nullptr;
   }
 
   std::unique_ptr<const Table> read_inputs(const OrtKernelContext* context) const {
-    std::vector<Tensor> tensors;
-    for (size_t i = 1; i < op_.spec.inputs.size(); ++i) tensors.push_back(input(context, i));
-    return op_.spec.read(tensors, node_);
+    return op_.spec.read(inputs_.variables(context, op_.spec.inputs.size()), node_);
   }
 
   const GatherOperator& op_;
   const std::string node_;
+  const Inputs inputs_;
   const std::unique_ptr<const Table> constant_;
 };
 

@@ -1,6 +1,5 @@
 #include "ops/matmul.h"
 
-#include <cstdlib>
 #include <memory>
 
 #include "ops/broadcast.h"
@@ -12,19 +11,6 @@ namespace {
 
 const Operator& self(const abi::CustomOp* op) { return *static_cast<const Operator*>(op); }
 
-// The CPU's best instruction set, up to the one that the environment variable REGC_ISA names.
-kernels::Isa chosen_isa(const std::string& node) {
-  const char* bound = std::getenv("REGC_ISA");
-  if (bound == nullptr || *bound == '\0')
-    return kernels::best_isa(static_cast<kernels::Isa>(kernels::kIsaCount - 1));
-  std::string choices;
-  for (int i = 0; i < kernels::kIsaCount; ++i) {
-    if (std::string(kernels::kIsaNames[i]) == bound) return kernels::best_isa(static_cast<kernels::Isa>(i));
-    choices += (i == 0 ? "" : ", ") + std::string(kernels::kIsaNames[i]);
-  }
-  throw InvalidInput(node + "REGC_ISA is '" + bound + "', choose one of " + choices);
-}
-
 // A node of a session.
 class MatMul {
  public:
@@ -32,6 +18,7 @@ class MatMul {
       : op_(op),
         node_(node_prefix(op.api, info, op.name)),
         kernels_(kernels::kernels_for(chosen_isa(node_))),
+        inputs_(op.api, op.inputs, node_),
         constant_(read_constant(info)) {}
 
   const abi::Api& api() const { return op_.api; }
@@ -39,7 +26,7 @@ class MatMul {
   void compute(OrtKernelContext* context) const {
     const std::unique_ptr<const Weight> read = constant_ == nullptr ? read_inputs(context) : nullptr;
     const Weight& weight = constant_ == nullptr ? *read : *constant_;
-    const Tensor x = input(context, 0);
+    const Tensor x = inputs_.at(context, 0);
     const size_t rows = count_rows(x, weight.affine().inputs);
     Shape shape = x.shape;
     shape.back() = static_cast<int64_t>(weight.affine().outputs);
@@ -53,7 +40,7 @@ class MatMul {
   // Where shapes are equal, as those of a residual connection are, the kernels add.
   void multiply_and_add(const Weight& weight, const Tensor& x, size_t rows, const Shape& shape,
                         OrtKernelContext* context) const {
-    const Tensor other = input(context, op_.inputs.size() - 1);
+    const Tensor other = inputs_.at(context, op_.inputs.size() - 1);
     const Shape whole = broadcast(shape, other.shape, op_.inputs.back().name, node_);
     float* y = output(op_.api, context, whole);
     const Parallel parallel(op_.api, context);
@@ -65,35 +52,14 @@ class MatMul {
     add_broadcast(product.data(), shape, other.as<float>(), other.shape, y, whole);
   }
 
-  Tensor input(const OrtKernelContext* context, size_t index) const {
-    const OrtValue* value = nullptr;
-    check(op_.api.KernelContext_GetInput(context, index, &value));
-    return checked(view(op_.api, value), index);
-  }
-
-  Tensor checked(Tensor tensor, size_t index) const {
-    const InputSpec& spec = op_.inputs[index];
-    require_type(tensor, spec.type, spec.name, node_);
-    return tensor;
-  }
-
   // The weight when all of its inputs are constant, used in place; else null, and it is read at every call.
   std::unique_ptr<const Weight> read_constant(const OrtKernelInfo* info) const {
-    std::vector<Tensor> tensors;
-    for (size_t i = 1; i < op_.spec.inputs.size(); ++i) {
-      int is_constant = 0;
-      const OrtValue* value = nullptr;
-      check(op_.api.KernelInfoGetConstantInput_tensor(info, i, &is_constant, &value));
-      if (is_constant == 0) return nullptr;
-      tensors.push_back(checked(view(op_.api, value), i));
-    }
-    return op_.spec.read(tensors, node_);
+    const auto tensors = inputs_.constants(info, op_.spec.inputs.size());
+    return tensors ? op_.spec.read(*tensors, node_) : nullptr;
   }
 
   std::unique_ptr<const Weight> read_inputs(const OrtKernelContext* context) const {
-    std::vector<Tensor> tensors;
-    for (size_t i = 1; i < op_.spec.inputs.size(); ++i) tensors.push_back(input(context, i));
-    return op_.spec.read(tensors, node_);
+    return op_.spec.read(inputs_.variables(context, op_.spec.inputs.size()), node_);
   }
 
   size_t count_rows(const Tensor& x, size_t weight_inputs) const {
@@ -110,6 +76,7 @@ class MatMul {
   const Operator& op_;
   const std::string node_;
   const kernels::Kernels& kernels_;
+  const Inputs inputs_;
   const std::unique_ptr<const Weight> constant_;
 };
 

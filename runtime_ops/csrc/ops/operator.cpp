@@ -1,5 +1,6 @@
 #include "ops/operator.h"
 
+#include <cstdlib>
 #include <limits>
 
 #include "ops/error.h"
@@ -13,6 +14,49 @@ std::string node_prefix(const abi::Api& api, const OrtKernelInfo* info, const st
   check(api.KernelInfo_GetNodeName(info, name.data(), &size));
   name.resize(size == 0 ? 0 : size - 1);
   return "ai.regc::" + operator_name + " node '" + name + "': ";
+}
+
+kernels::Isa chosen_isa(const std::string& node) {
+  const char* bound = std::getenv("REGC_ISA");
+  if (bound == nullptr || *bound == '\0')
+    return kernels::best_isa(static_cast<kernels::Isa>(kernels::kIsaCount - 1));
+  std::string choices;
+  for (int i = 0; i < kernels::kIsaCount; ++i) {
+    if (std::string(kernels::kIsaNames[i]) == bound) return kernels::best_isa(static_cast<kernels::Isa>(i));
+    choices += (i == 0 ? "" : ", ") + std::string(kernels::kIsaNames[i]);
+  }
+  throw InvalidInput(node + "REGC_ISA is '" + bound + "', choose one of " + choices);
+}
+
+Tensor Inputs::at(const OrtKernelContext* context, size_t index) const {
+  const OrtValue* value = nullptr;
+  check(api_.KernelContext_GetInput(context, index, &value));
+  return checked(value, index);
+}
+
+std::optional<std::vector<Tensor>> Inputs::constants(const OrtKernelInfo* info, size_t end) const {
+  std::vector<Tensor> tensors;
+  for (size_t i = 1; i < end; ++i) {
+    int is_constant = 0;
+    const OrtValue* value = nullptr;
+    check(api_.KernelInfoGetConstantInput_tensor(info, i, &is_constant, &value));
+    if (is_constant == 0) return std::nullopt;
+    tensors.push_back(checked(value, i));
+  }
+  return tensors;
+}
+
+std::vector<Tensor> Inputs::variables(const OrtKernelContext* context, size_t end) const {
+  std::vector<Tensor> tensors;
+  for (size_t i = 1; i < end; ++i) tensors.push_back(at(context, i));
+  return tensors;
+}
+
+Tensor Inputs::checked(const OrtValue* value, size_t index) const {
+  Tensor tensor = view(api_, value);
+  const InputSpec& spec = specs_[index];
+  if (spec.type != abi::kAny) require_type(tensor, spec.type, spec.name, node_);
+  return tensor;
 }
 
 float* output(const abi::Api& api, OrtKernelContext* context, const Shape& shape) {

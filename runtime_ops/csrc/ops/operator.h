@@ -1,9 +1,12 @@
 // What all operators of the library share, whatever they compute.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "abi/ort_abi.h"
+#include "kernels/isa.h"
 #include "ops/tensor.h"
 
 namespace regc::ops {
@@ -15,6 +18,28 @@ struct InputSpec {
 
 // "ai.regc::Name node 'its name': ", which errors begin with.
 std::string node_prefix(const abi::Api& api, const OrtKernelInfo* info, const std::string& operator_name);
+
+// The CPU's best instruction set, up to the one that the environment variable REGC_ISA names.
+kernels::Isa chosen_isa(const std::string& node);
+
+// The inputs of a node, checked for their types. Those from the second up to `end` are the weight.
+class Inputs {
+ public:
+  Inputs(const abi::Api& api, const std::vector<InputSpec>& specs, const std::string& node)
+      : api_(api), specs_(specs), node_(node) {}
+
+  Tensor at(const OrtKernelContext* context, size_t index) const;
+  // inputs[1:end] when all of them are constant.
+  std::optional<std::vector<Tensor>> constants(const OrtKernelInfo* info, size_t end) const;
+  std::vector<Tensor> variables(const OrtKernelContext* context, size_t end) const;
+
+ private:
+  Tensor checked(const OrtValue* value, size_t index) const;
+
+  const abi::Api& api_;
+  const std::vector<InputSpec>& specs_;
+  const std::string& node_;
+};
 
 // The memory of the operator's one output, float32 of this shape.
 float* output(const abi::Api& api, OrtKernelContext* context, const Shape& shape);

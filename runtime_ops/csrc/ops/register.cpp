@@ -2,6 +2,7 @@
 #include <deque>
 #include <string>
 
+#include "ops/conv.h"
 #include "ops/error.h"
 #include "ops/gather.h"
 #include "ops/matmul.h"
@@ -21,6 +22,7 @@ class Domain {
                              block_sparse_rf8_matmul(), gated_matmul(), gated_rf8_matmul()}) {
       for (const EndingSpec& ending : kEndings) add(operators_.emplace_back(api_, spec, ending));
     }
+    for (const EndingSpec& ending : kEndings) add(convolutions_.emplace_back(api_, ternary_conv(), ending));
     for (const auto& spec : {rf8_gather(), rf8_tiled_gather(), ternary_gather(), ternary_tiled_gather()})
       add(gathers_.emplace_back(api_, spec));
   }
@@ -41,6 +43,7 @@ class Domain {
 
   const abi::Api api_;
   std::deque<Operator> operators_;  // never moves them
+  std::deque<ConvOperator> convolutions_;
   std::deque<GatherOperator> gathers_;
   OrtCustomOpDomain* domain_ = nullptr;
 };

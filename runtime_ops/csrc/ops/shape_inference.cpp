@@ -1,3 +1,5 @@
+#include "ops/shape_inference.h"
+
 #include <algorithm>
 #include <atomic>
 
@@ -8,27 +10,6 @@
 namespace regc::ops {
 
 namespace {
-
-constexpr int64_t kUnknown = -1;
-
-// The dimensions of a tensor, each with a value, a symbol, or neither.
-struct Dimensions {
-  Shape values;
-  std::vector<std::string> symbols;
-};
-
-Dimensions dimensions_of(const abi::Api& api, const OrtShapeInferContext* context, size_t index) {
-  OrtTensorTypeAndShapeInfo* info = nullptr;  // belongs to the context
-  check(api.ShapeInferContext_GetInputTypeShape(context, index, &info));
-  size_t rank = 0;
-  check(api.GetDimensionsCount(info, &rank));
-  Dimensions dimensions{Shape(rank), {}};
-  check(api.GetDimensions(info, dimensions.values.data(), rank));
-  std::vector<const char*> symbols(rank, "");
-  check(api.GetSymbolicDimensions(info, symbols.data(), rank));
-  dimensions.symbols.assign(symbols.begin(), symbols.end());
-  return dimensions;
-}
 
 // A symbol that no other dimension has. The runtime writes a dimension without value or symbol as -1, which
 // fails the loading of the model, and takes equal symbols for equal sizes when it plans memory. The count
@@ -48,6 +29,28 @@ void set(const abi::Api& api, OrtShapeInferContext* context, const Dimensions& y
   check(api.ShapeInferContext_SetOutputTypeShape(context, 0, info));
 }
 
+// Puts dimensions of size 1 in front until there are `rank`.
+void pad(Dimensions& dimensions, size_t rank) {
+  const size_t missing = rank - std::min(rank, dimensions.values.size());
+  dimensions.values.insert(dimensions.values.begin(), missing, 1);
+  dimensions.symbols.insert(dimensions.symbols.begin(), missing, "");
+}
+
+}  // namespace
+
+Dimensions dimensions_of(const abi::Api& api, const OrtShapeInferContext* context, size_t index) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;  // belongs to the context
+  check(api.ShapeInferContext_GetInputTypeShape(context, index, &info));
+  size_t rank = 0;
+  check(api.GetDimensionsCount(info, &rank));
+  Dimensions dimensions{Shape(rank), {}};
+  check(api.GetDimensions(info, dimensions.values.data(), rank));
+  std::vector<const char*> symbols(rank, "");
+  check(api.GetSymbolicDimensions(info, symbols.data(), rank));
+  dimensions.symbols.assign(symbols.begin(), symbols.end());
+  return dimensions;
+}
+
 void set_output(const abi::Api& api, OrtShapeInferContext* context, Dimensions y) {
   for (size_t i = 0; i < y.values.size(); ++i) {
     if (y.values[i] < 0 && y.symbols[i].empty()) y.symbols[i] = fresh_symbol();
@@ -63,14 +66,6 @@ void set_output(const abi::Api& api, OrtShapeInferContext* context, Dimensions y
   api.ReleaseTensorTypeAndShapeInfo(info);
 }
 
-// Puts dimensions of size 1 in front until there are `rank`.
-void pad(Dimensions& dimensions, size_t rank) {
-  const size_t missing = rank - std::min(rank, dimensions.values.size());
-  dimensions.values.insert(dimensions.values.begin(), missing, 1);
-  dimensions.symbols.insert(dimensions.symbols.begin(), missing, "");
-}
-
-// The dimensions of the sum of y with another tensor.
 void add(Dimensions& y, Dimensions other) {
   const size_t rank = std::max(y.values.size(), other.values.size());
   pad(y, rank);
@@ -84,6 +79,8 @@ void add(Dimensions& y, Dimensions other) {
     y.symbols[i] = known ? other.symbols[i] : "";
   }
 }
+
+namespace {
 
 void infer(const Operator& op, OrtShapeInferContext* context) {
   Dimensions y = dimensions_of(op.api, context, 0);

@@ -2,6 +2,7 @@
 // runtime_ops/formats/ternary.py and ternary5.py.
 #include <algorithm>
 
+#include "ops/conv.h"
 #include "ops/matmul.h"
 #include "ops/weights.h"
 
@@ -71,6 +72,15 @@ std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, con
   return std::make_unique<const PackedWeight>(read(tensors, method.x_block, node), method);
 }
 
+// The function body sums in float32, which is exact below 2^24.
+Matrix read_conv(const std::vector<Tensor>& tensors, const std::string& node) {
+  const Matrix w = read(tensors, kernels::kTernaryBlock, node);
+  const size_t largest = w.multiplied ? kernels::kMaxMultiplier : 1;
+  if (w.inputs <= kernels::kMaxInt8Inputs / largest) return w;
+  throw InvalidInput(node + "shape says K = " + std::to_string(w.inputs) + ", sums of products are exact up to " +
+                     std::to_string(kernels::kMaxInt8Inputs / largest));
+}
+
 }  // namespace
 
 MatMulSpec ternary_matmul() {
@@ -103,6 +113,10 @@ MatMulSpec ternary5_matmul_float() {
                                 kernels::kTernary5Block, &Kernels::float_stream_rows}, node);
   };
   return {"Ternary5MatMulFloat", inputs(), kScaleIndex, read_weight};
+}
+
+ConvSpec ternary_conv() {
+  return {"TernaryConv", inputs(), kScaleIndex, {&Kernels::ternary_conv, kernels::kCellBytes}, read_conv};
 }
 
 }  // namespace regc::ops

@@ -20,7 +20,14 @@ struct Int8Steps {
   static Sum step(Sum sum, Weight w, Activation x) { return dot(sum, x, w); }
   // The 128 in every activation adds 128 * (sum of the weights), which is counted while they are decoded.
   static Sum count(Sum excess, Weight w) { return dot(excess, fill_b(128), w); }
+  static Sum plus(Sum a, Sum b) { return add_i(a, b); }
   static Sum without(Sum sum, Sum excess) { return sub_i(sum, excess); }
+  // The same sum in every lane.
+  static Sum fill_sum(const uint8_t* p) {
+    int32_t sum;
+    std::memcpy(&sum, p, sizeof(sum));
+    return fill_i(sum);
+  }
   static F16 value(Sum sum, const float* row_scale, size_t row) {
     return mul_f(to_float(sum), fill_f(row_scale[row]));
   }

@@ -17,6 +17,8 @@
 #include "kernels/templates/formats.h"
 #include "kernels/templates/stream.h"
 #include "kernels/templates/panel.h"
+#include "kernels/templates/image.h"
+#include "kernels/templates/convolve.h"
 #include "kernels/templates/rows.h"
 #include "kernels/templates/sparse.h"
 #include "kernels/templates/gated.h"
@@ -33,6 +35,7 @@ inline void ternary5_float_stream(const MatMulTask& task) { float_stream<Ternary
 inline void ternary5_float_panel(const MatMulTask& task) { panel<Ternary5Float>(task); }
 inline void rf8_stream(const MatMulTask& task) { float_stream<RF8Float>(task); }
 inline void rf8_panel(const MatMulTask& task) { panel<RF8Float>(task); }
+inline void ternary_conv(const ConvTask& task) { convolve<TernaryInt8>(task); }
 inline void sparse_stream(const SparseTask& task) { stream_blocks<FloatRows>(task); }
 inline void sparse_panel(const SparseTask& task) { panel_blocks<FloatRows>(task); }
 inline void sparse_rf8_stream(const SparseTask& task) { stream_blocks<RF8Rows>(task); }
