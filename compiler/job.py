@@ -41,7 +41,7 @@ class Job:
     samples: int | None = None
     mask: str | None = None
     memory: int = MEMORY
-    sequential: bool | None = None
+    sequential: bool = True
     verify: bool = True
     external_data: bool | None = None
     reports: Sequence[Path] = ()

@@ -135,10 +135,9 @@ class PassManager:
         return Known(inputs) if isinstance(inputs, Mapping) else inputs(model, self.wanted(sites))
 
     def wanted(self, sites: Sequence[Site]) -> Wanted:
-        """What the passes need of what flows into weights; a weight that no pass may take is left out."""
+        """What the passes need of what flows into weights, mostly nothing; a weight that none may take is left out."""
         free = [site for site in sites if not (site.refusal or self.selection.refuses(site.info))]
-        needs = [(site, frozenset(need for p in self.passes for need in _needs(p, site.info))) for site in free]
-        return [(site, every) for site, every in needs if every]
+        return [(site, frozenset(need for p in self.passes for need in _needs(p, site.info))) for site in free]
 
     def _terms(self, sites: list[Site], inflows: Inflows) -> Iterator[_Result]:
         total, done = sum(site.nbytes for site in sites), 0

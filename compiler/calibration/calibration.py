@@ -33,7 +33,7 @@ class Calibration:
     seed: int = 0
     mask: str | None = None
     memory: int = MEMORY
-    sequential: bool | None = None
+    sequential: bool = True
     threads: int | None = None
     effort: Effort = field(default_factory=Effort, init=False)
 
@@ -58,9 +58,9 @@ class Calibration:
         """The statistics of a model, which must be as it came."""
         if self.statistics is not None:
             return self.statistics
-        if self.feeds is None or not wanted:
+        if self.feeds is None or not any(needs for _, needs in wanted):
             return Nothing()
-        options = Options(self.mask, self.memory, bool(self.sequential), self.seed, self.threads)
+        options = Options(self.mask, self.memory, self.sequential, self.seed, self.threads)
         return Gathering(model, wanted, self.feeds, options, callback, self.effort)
 
     def held_out(self) -> Feeds | None:

@@ -81,7 +81,7 @@ class Gathering:
     def of(self, site: Site) -> Statistics | str:
         """What flows into a weight, or why that is not known; no words where nothing was wanted of it."""
         index = self._index.get(id(site))
-        if index is None:
+        if index is None or not self._inlets[index].needs:
             return ""
         inlet = self._inlets[index]
         if inlet.taps and inlet.taps not in self._found:
@@ -91,7 +91,7 @@ class Gathering:
 
     def put(self, site: Site, term: Term) -> None:
         """Tell what became of a weight."""
-        if self.options.sequential:
+        if self.options.sequential and id(site) in self._index:
             self._probe.replace(site, term.dense())
             self._changed = True
 
@@ -108,7 +108,7 @@ class Gathering:
             site, taps, needs, "; ".join(reasons) or "nothing multiplies it", bits, 1 << index, self.options.sequential
         )
         if "gram" in needs and inlet.nbytes > self.options.memory:
-            return replace(inlet, needs=needs - {"gram"})
+            return replace(inlet, needs=needs - {"gram"} | {"moments"})
         return inlet
 
     def _group(self, start: int) -> dict[Taps, Inlet]:
@@ -119,7 +119,7 @@ class Gathering:
             if self.options.sequential and inlet.upstream & bits:
                 break
             bits |= inlet.bit
-            if not inlet.taps:
+            if not inlet.taps or not inlet.needs:
                 continue
             same = group.get(inlet.taps)
             joined = replace(inlet, needs=inlet.needs | same.needs) if same is not None else inlet

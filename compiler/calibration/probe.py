@@ -39,7 +39,8 @@ class Probe:
     """
 
     def __init__(self, model: Model, sites: Sequence[Site]) -> None:
-        draft = model.export(lambda values: values.nbytes >= EXTERNAL_FROM)
+        weights = {id(stored(holder.constant._values)) for site in sites for holder in site.holders}
+        draft = model.export(lambda values: values.nbytes >= EXTERNAL_FROM or id(values) in weights)
         self._model = model
         self._values: list[StoredValues] = []
         positions: dict[int, int] = {}

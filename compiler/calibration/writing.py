@@ -47,6 +47,7 @@ def calibrate_model(
     wanted = [(site, EVERYTHING) for site in find_sites(opened) if site.refusal is None]
     if not wanted:
         raise RegcError(f"{model}: has no weights that regc could compress")
+    calibration.sequential = False  # nothing is compressed on the way
     inflows = calibration.inflows(opened, wanted, callback)
     reasons = save_statistics(output, opened, wanted, inflows)
     return Calibrated(output, output.stat().st_size, len(wanted) - len(reasons), reasons, calibration.words)

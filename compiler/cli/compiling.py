@@ -61,8 +61,9 @@ Exit codes:
 @gathering
 @click.option(
     "--sequential/--no-sequential",
-    default=None,
-    help="Whether a weight is fitted to what comes out of the compressed layers before it.  [default: no]",
+    default=True,
+    show_default=True,
+    help="Whether weights make up for the errors of those before them; the inputs are run once for each layer.",
 )
 @measuring
 @click.option("--verify/--no-verify", default=True, help="Whether to run both models at the end.", show_default=True)

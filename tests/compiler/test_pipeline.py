@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from regc.compiler import (
+    Calibration,
     Dense,
     Need,
     Pass,
@@ -239,7 +240,7 @@ def test_what_passes_need_is_gathered_and_told() -> None:
     result = compile_model(
         two_layers(),
         [Recorder(include=("second",)), RF8(include=("first",), rounding="nearest")],
-        calibration=[{"x": x}],
+        calibration=Calibration([{"x": x}], sequential=False),
     )
     (inputs,) = Recorder.seen
     assert inputs is not None
@@ -270,3 +271,14 @@ class Blind(Recorder):
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:
         return Preview("cut", None)
+
+
+def test_passes_that_ask_for_nothing_go_along_with_sequential_calibration() -> None:
+    Recorder.seen.clear()
+    x = normal(300, 256)
+    passes = [RF8(include=("first",), rounding="nearest"), Recorder(include=("second",))]
+    result = compile_model(two_layers(), passes, calibration=Calibration([{"x": x}], sequential=True))
+    assert all(record.changed for record in result.records)
+    (inputs,) = Recorder.seen
+    assert inputs is not None
+    assert inputs.cross is not None
