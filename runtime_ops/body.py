@@ -53,7 +53,13 @@ class Body:
         return self.op("Gather", vector, self.ints(index), axis=0)
 
     def arange(self, count: str) -> str:
-        """The int64 vector ``0 .. count - 1`` for a count of shape [1]."""
+        """The int64 vector ``0 .. count - 1`` for a count of shape [1].
+
+        Range, from opset 11 on, is folded when the model is loaded; ONNX Runtime does not fold NonZero.
+        """
+        if self.opset >= 11:
+            limit = self.op("Reshape", count, self.constant([], np.int64))
+            return self.op("Range", self.constant(0, np.int64), limit, self.constant(1, np.int64))
         return self.op("Reshape", self.op("NonZero", self.ones(count)), self.ints(-1))
 
     def count(self, tensor: str, axis: int) -> str:

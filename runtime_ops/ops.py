@@ -132,10 +132,15 @@ def _integer_matmul_float(b: Body, levels: str) -> None:
 
 
 def _integer_matmul(b: Body, levels: str) -> None:
-    """``levels`` are int32 [N, K] that fit int8."""
+    """``levels`` are int32 [N, K] that fit int8.
+
+    Activations are multiplied as unsigned bytes around 128, the same sums: ONNX Runtime has no fast product of two
+    signed ones on x86.
+    """
     weight = b.op("Transpose", b.op("Cast", levels, to=TensorProto.INT8), perm=[1, 0])
     peak = _row_peak(b, "x")
-    sums = b.op("MatMulInteger", b.op("Cast", _levels(b, peak), to=TensorProto.INT8), weight)
+    middle = b.op("Add", _levels(b, peak), b.constant(128, np.float32))
+    sums = b.op("MatMulInteger", b.op("Cast", middle, to=TensorProto.UINT8), weight, b.constant(128, np.uint8))
     b.affine(b.op("Mul", b.op("Cast", sums, to=TensorProto.FLOAT), b.op("Div", peak, b.constant(127, np.float32))))
 
 
