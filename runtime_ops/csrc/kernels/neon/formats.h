@@ -17,6 +17,19 @@ REGC_INLINE B64 ternary_bytes(const B64& codes, int p, const B64& multiplier) {
   });
 }
 
+// The first ternary digit of the fractions v / 256 in bits 6 and 7 of each byte: 3/4 of v - 1, rounded up.
+REGC_INLINE B64 ternary5_digits(const B64& v) {
+  return fours<B64>([&](size_t i) {
+    const uint8x16_t less = vqsubq_u8(v.q[i], vdupq_n_u8(1));
+    return vrhaddq_u8(less, vrhaddq_u8(less, vdupq_n_u8(0)));
+  });
+}
+
+// multiplier * (digit - 1) for that digit, as int8.
+REGC_INLINE B64 ternary5_bytes(const B64& v, const B64& multiplier) {
+  return ternary_bytes(ternary5_digits(v), 3, multiplier);
+}
+
 // multiplier * trit of the field that starts at a bit of each 32-bit lane, as float32.
 REGC_INLINE F16 ternary_floats(const I16& codes, int bit, const F16& multiplier) {
   const int32x4_t right = vdupq_n_s32(-bit);
@@ -59,6 +72,28 @@ REGC_INLINE void ternary_sums(const Streams& streams, size_t blocks, const uint8
   for (int t = 0; t < T; ++t) {
     const I16 quarter = fours<I16>([&](size_t i) { return vshrq_n_s32(odd[t].q[i], 2); });
     sums[t] = add_i(sums[t], add_i(even[t], quarter));
+  }
+}
+
+// sums[t] += sum of digit * q over some blocks of T tiles.
+template <int T, class Streams>
+REGC_INLINE void ternary5_sums(const Streams& streams, size_t blocks, const uint8_t* q, I16 (&sums)[T]) {
+  for (size_t block = 0; block < blocks; ++block, q += 20) {
+    streams.fetch(block);
+#pragma GCC unroll 2
+    for (int t = 0; t < T; ++t) {
+      B64 fraction = load_b(streams.at(block, t));
+#pragma GCC unroll 5
+      for (size_t p = 0; p < 5; ++p) {
+        const B64 digits = ternary5_digits(fraction);
+        const B64 x = fill_4(q + 4 * p);
+        sums[t] = fours<I16>([&](size_t i) {
+          const int8x16_t digit = vreinterpretq_s8_u8(vshrq_n_u8(digits.q[i], 6));
+          return vdotq_s32(sums[t].q[i], digit, vreinterpretq_s8_u8(x.q[i]));
+        });
+        fraction = times_3(fraction);
+      }
+    }
   }
 }
 

@@ -30,6 +30,7 @@ constexpr int kPanelTiles = 1;
 constexpr int kStreamTiles = 2;
 // Rows that are streamed, of each pair of kernels.
 constexpr size_t kTernaryStreamRows = 4;
+constexpr size_t kTernary5StreamRows = 4;
 constexpr size_t kFloatStreamRows = 3;
 // Rows of the block-sparse register tile.
 constexpr size_t kSparseRows = 4;
@@ -134,6 +135,13 @@ REGC_INLINE I16 widen(const uint8_t* p) {
   const B64 bytes = spread(p);
   return fours<I16>(
       [&](size_t i) { return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_u8(bytes.q[i]), 24)); });
+}
+REGC_INLINE I16 lanes_of(const B64& v) {
+  return fours<I16>([&](size_t i) { return vreinterpretq_s32_u8(v.q[i]); });
+}
+// Modulo 256.
+REGC_INLINE B64 times_3(const B64& v) {
+  return fours<B64>([&](size_t i) { return vmulq_u8(v.q[i], vdupq_n_u8(3)); });
 }
 // sum + the four products of each lane of u8 - 128 and s8, for the instruction knows no unsigned factor. The
 // panel kernels take off 128 times the sum of the weights by dot() with 128, which is nothing here: so their
