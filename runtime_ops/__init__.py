@@ -10,8 +10,10 @@ or, for a session of your own: ``register(options)``, or from any language
 ``options.register_custom_ops_library(str(library_path()))``. The library needs ONNX Runtime 1.17 or later.
 
 Environment: ``REGC_OPS_LIBRARY`` names the library file to use; ``REGC_ISA`` (``generic``, ``neon``, ``avx2``,
-``avxvnni`` or ``avx512``) bounds the instruction set, which is otherwise the best that the CPU has. The results
-are the same bits on all of them.
+``avxvnni``, ``avx512`` or ``avx512fp16``) bounds the instruction set, which is otherwise the best that the CPU
+has. The results are the same bits on all of them, but for RF8 weights with several rows of activations on
+``avx512fp16``, which multiplies those in float16: see the operators' documentation in
+:mod:`regc.runtime_ops.ops`.
 """
 
 from __future__ import annotations

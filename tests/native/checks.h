@@ -14,7 +14,58 @@ template <class Task>
 struct Pair {
   void (*kernel)(const Task&);
   void (*generic)(const Task&);
+  void (*round)(const RoundTask&) = nullptr;  // of the kernel's instruction set: null where RF8 meets float32
 };
+
+// Rows in float16 as a panel kernel of RF8 takes them; tests/runtime_ops/test_halves.py has the reference for their
+// values, and here such a kernel is compared with itself, uncut.
+struct Rounded {
+  Rounded(void (*round)(const RoundTask&), const float* x, const Size& size, size_t inputs)
+      : padded(inputs), halves(size.rows * inputs), scale(size.rows) {
+    round({x, size.rows, size.inputs, padded, halves.data(), scale.data()});
+  }
+  const float* pairs() const { return reinterpret_cast<const float*>(halves.data()); }
+  size_t padded;
+  Exact<uint16_t> halves;
+  Exact<float> scale;
+};
+
+template <class Task>
+Pair<Task> with_itself(const Pair<Task>& pair) {
+  return {pair.kernel, pair.kernel, nullptr};
+}
+
+// The value of a finite half.
+inline float value_of(uint16_t half) {
+  const int exponent = half >> 10 & 31;
+  const float fraction = static_cast<float>(half & 1023) + (exponent == 0 ? 0.0F : 1024.0F);
+  return std::ldexp(half >> 15 != 0 ? -fraction : fraction, (exponent == 0 ? 1 : exponent) - 25);
+}
+
+void check_round_rows(Random& random, const Pair<RoundTask>& pair, const Kernels&) {
+  if (pair.kernel == nullptr) return;
+  const Size size(random);
+  const size_t padded = size.inputs + random() % 32;
+  const Exact<float> x = rows_of(random, size.rows, size.inputs, size.inputs, true);
+  Guarded<uint16_t> halves(size.rows * padded);
+  Guarded<float> scale(size.rows);
+  pair.kernel({x.data(), size.rows, size.inputs, padded, halves.data(), scale.data()});
+  if (!halves.intact() || !scale.intact()) fail("wrote outside of its output");
+  for (size_t row = 0; row < size.rows; ++row) {
+    int exponent = 0;
+    if (std::frexp(scale.data()[row], &exponent) != 0.5F) fail("a scale is no power of two");
+    for (size_t k = 0; k < padded; ++k) {
+      const float value = k < size.inputs ? x.data()[row * size.inputs + k] : 0.0F;
+      const uint16_t half = halves.data()[row * padded + k];
+      const bool finite = (half & 0x7C00) != 0x7C00;
+      if (finite != std::isfinite(value)) fail("finite where it should not be, or the other way round");
+      const double exact = static_cast<double>(value) / static_cast<double>(scale.data()[row]);
+      if (finite && std::fabs(static_cast<double>(value_of(half)) - exact) > std::fabs(exact) / 2048 + 3e-8)
+        fail("not the nearest half");
+      if (finite && std::fabs(exact) >= 256) fail("a half out of range");
+    }
+  }
+}
 
 // Calls run(begin, end) for parts of [0, tiles), each in a thread of its own.
 template <class Function>
@@ -124,7 +175,17 @@ void check_ternary_float_panel(Random& random, const Pair<MatMulTask>& pair, con
   check_float(random, pair, 220, kTernaryBlock);
 }
 void check_rf8_stream(Random& random, const Pair<MatMulTask>& pair, const Kernels&) { check_float(random, pair, 3, kRF8Block); }
-void check_rf8_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels&) { check_float(random, pair, 220, kRF8Block); }
+void check_rf8_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels&) {
+  if (pair.round == nullptr) return check_float(random, pair, 220, kRF8Block);
+  const Size size(random, 220);
+  const PackedProblem problem(random, size, kRF8Block);
+  const Exact<float> x = rows_of(random, size.rows, size.inputs, size.inputs, random() % 2 == 0);
+  const Rounded rows(pair.round, x.data(), size, problem.weight.blocks * kRF8Block);
+  compare(random, with_itself(pair), size, [&](size_t begin, size_t end, Out out) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(rows.halves.data());
+    return MatMulTask{&problem.weight, bytes, rows.padded * sizeof(uint16_t), rows.scale.data(), nullptr, out, size.rows, begin, end};
+  });
+}
 
 void check_pack_rows(Random& random, const Pair<PackTask>& pair, const Kernels&) {
   const Size size(random);
@@ -151,7 +212,7 @@ void check_sparse(Random& random, const Pair<SparseTask>& pair, const Kernels& g
   for (size_t row = 0; !packed && row < size.rows; ++row)
     std::copy_n(rows.data() + row * size.inputs, size.inputs, x.data() + row * padded);
   compare(random, pair, size, [&](size_t begin, size_t end, Out out) {
-    return SparseTask{&problem.weight, x.data(), padded, out, size.rows, begin, end};
+    return SparseTask{&problem.weight, x.data(), padded, nullptr, out, size.rows, begin, end};
   });
 }
 
@@ -165,7 +226,18 @@ void check_sparse_rf8_stream(Random& random, const Pair<SparseTask>& pair, const
   check_sparse(random, pair, generic, 1, false);
 }
 void check_sparse_rf8_panel(Random& random, const Pair<SparseTask>& pair, const Kernels& generic) {
-  check_sparse(random, pair, generic, 1, true);
+  if (pair.round == nullptr || random() % 2 == 0) return check_sparse(random, pair, generic, 1, true);
+  const Size size(random, kSparseRowBlock);
+  const SparseProblem problem(random, size, 1);
+  if (problem.weight.block_log2 == 0) return;
+  const Exact<float> x = rows_of(random, size.rows, size.inputs, size.inputs, random() % 2 == 0);
+  const Rounded rows(pair.round, x.data(), size, problem.padded());
+  const size_t pairs = problem.padded() / 2;
+  Exact<float> packed(ceil_div(size.rows, kPackedRows) * kPackedRows * pairs, random() % 16);
+  generic.pack_rows({rows.pairs(), size.rows, pairs, pairs, packed.data()});
+  compare(random, with_itself(pair), size, [&](size_t begin, size_t end, Out out) {
+    return SparseTask{&problem.weight, packed.data(), pairs, rows.scale.data(), out, size.rows, begin, end};
+  });
 }
 
 // Inputs that pass, side by side and in place, as a gate kernel leaves them.
@@ -209,7 +281,7 @@ void check_gated(Random& random, const Pair<GatedTask>& pair, const Kernels& gen
   Passed passed(generic.gate, problem.weight, rows.data(), size.rows);
   compare(random, pair, size, [&](size_t begin, size_t end, Out out) {
     const float* x = panel ? passed.gated.data() : passed.kept.data();
-    return GatedTask{&problem.weight, x, passed.place.data(), passed.count.data(), out, size.rows, begin, end};
+    return GatedTask{&problem.weight, x, passed.place.data(), passed.count.data(), nullptr, 0, nullptr, out, size.rows, begin, end};
   });
 }
 
@@ -223,7 +295,14 @@ void check_gated_rf8_stream(Random& random, const Pair<GatedTask>& pair, const K
   check_gated(random, pair, generic, 1, false);
 }
 void check_gated_rf8_panel(Random& random, const Pair<GatedTask>& pair, const Kernels& generic) {
-  check_gated(random, pair, generic, 1, true);
+  if (pair.round == nullptr) return check_gated(random, pair, generic, 1, true);
+  const Size size(random, 220);
+  const GatedProblem problem(random, size, 1);
+  const Exact<float> x = rows_of(random, size.rows, size.inputs, size.inputs, random() % 2 == 0);
+  const Rounded rows(pair.round, x.data(), size, ceil_div(size.inputs, 2) * 2);
+  compare(random, with_itself(pair), size, [&](size_t begin, size_t end, Out out) {
+    return GatedTask{&problem.weight, nullptr, nullptr, nullptr, rows.halves.data(), rows.padded, rows.scale.data(), out, size.rows, begin, end};
+  });
 }
 
 }  // namespace regc::test

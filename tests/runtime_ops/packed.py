@@ -23,6 +23,9 @@ Array = npt.NDArray[Any]
 Weights = dict[str, Array]
 
 ISAS = ("generic", "avx2", "avxvnni", "avx512")
+"""Instruction sets whose results are the same bits."""
+HALVES = "avx512fp16"
+"""The one that multiplies RF8 weights by many rows in float16."""
 SPARSE = ("BlockSparseMatMul", "BlockSparseRF8MatMul")
 GATED = ("GatedMatMul", "GatedRF8MatMul")
 INT8 = ("TernaryMatMul", "Ternary5MatMul")

@@ -38,6 +38,7 @@ CASES = {
     "ternary5_panel": ("Ternary5MatMul", (4, 40)),
     "ternary5_float_stream": ("Ternary5MatMulFloat", (1, 3)),
     "ternary5_float_panel": ("Ternary5MatMulFloat", (4, 30)),
+    "round_rows": ("RF8MatMul", (2, 30)),
     "rf8_stream": ("RF8MatMul", (1, 3)),
     "rf8_panel": ("RF8MatMul", (4, 30)),
     "pack_rows": ("BlockSparseMatMul", (4, 220)),
@@ -51,7 +52,9 @@ CASES = {
     "gated_rf8_stream": ("GatedRF8MatMul", (1, 8)),
     "gated_rf8_panel": ("GatedRF8MatMul", (9, 40)),
 }
-"""The operator, and the fewest and most rows of x, that reach each kernel: few rows are streamed."""
+"""The operator, and the fewest and most rows of x, that reach each kernel: few rows are streamed. What
+test_halves.py tests of round_rows and the panels of RF8 is not repeated.
+"""
 
 IN_CONVOLUTIONS = ("peak", "lay_int8", "ternary_conv")
 """Kernels that test_convolutions.py runs."""
@@ -136,6 +139,6 @@ def test_the_largest_sums_are_exact(op: str, name: str, group: int | None) -> No
 def test_unknown_instruction_set_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGC_ISA", "sse9")
     with pytest.raises(
-        Exception, match=r"layer/7.*REGC_ISA is 'sse9', choose one of generic, neon, avx2, avxvnni, avx512"
+        Exception, match=r"layer/7.*REGC_ISA is 'sse9', choose one of generic, neon, avx2, avxvnni, avx512, avx512fp16"
     ):
         session(model("RF8MatMul", weights("RF8MatMul", (4, 4))))

@@ -16,6 +16,7 @@ from regc import runtime_ops
 
 from .packed import (
     GATED,
+    HALVES,
     INT8,
     ISAS,
     OPERATORS,
@@ -175,7 +176,7 @@ def test_external_data_at_any_offset(op: str, shift: int, tmp_path: Path) -> Non
     """Weights are used where they lie in the mapped file; codes and multipliers may lie anywhere."""
     inputs = weights(op, (40, 100), 32)
     proto = model(op, inputs)
-    expected = by_kernel(proto, normal(2, 100), "avx512")
+    expected = by_kernel(proto, normal(2, 100), HALVES)
     blob = bytearray()
     for tensor in proto.graph.initializer:
         if tensor.data_type == onnx.TensorProto.UINT8:

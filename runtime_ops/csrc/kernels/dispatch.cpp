@@ -15,6 +15,11 @@ extern const Kernels kKernels;
 namespace avx512 {
 extern const Kernels kKernels;
 }
+#if defined(REGC_AVX512FP16)
+namespace avx512fp16 {
+extern const Kernels kKernels;
+}
+#endif
 #elif defined(__aarch64__)
 namespace neon {
 extern const Kernels kKernels;
@@ -23,6 +28,9 @@ extern const Kernels kKernels;
 
 const Kernels& kernels_for(Isa isa) noexcept {
 #if defined(__x86_64__)
+#if defined(REGC_AVX512FP16)
+  if (isa == Isa::avx512fp16) return avx512fp16::kKernels;
+#endif
   if (isa == Isa::avx512) return avx512::kKernels;
   if (isa == Isa::avxvnni) return avxvnni::kKernels;
   if (isa == Isa::avx2) return avx2::kKernels;

@@ -61,6 +61,9 @@ Found find() {
   const bool vl = has(extended.b, 31);
   const bool vnni = has(extended.c, 11);
   found[Isa::avx512] = f && dq && bw && vl && vnni && (state & kZmm) == kZmm;
+#if defined(REGC_AVX512FP16)
+  found[Isa::avx512fp16] = found[Isa::avx512] && has(extended.c, 1) && has(extended.d, 23);
+#endif
   return found;
 }
 

@@ -4,14 +4,14 @@
 namespace regc::kernels {
 
 // From the least to the best.
-enum class Isa { generic, neon, avx2, avxvnni, avx512 };
+enum class Isa { generic, neon, avx2, avxvnni, avx512, avx512fp16 };
 
-constexpr int kIsaCount = 5;
-constexpr const char* kIsaNames[kIsaCount] = {"generic", "neon", "avx2", "avxvnni", "avx512"};
+constexpr int kIsaCount = 6;
+constexpr const char* kIsaNames[kIsaCount] = {"generic", "neon", "avx2", "avxvnni", "avx512", "avx512fp16"};
 
 // The best instruction set up to `bound` that the CPU has, the operating system saves, and this library was
-// built with. neon includes the dot product extension; avx2 includes FMA; avxvnni is avx2 with AVX-VNNI; avx512 means F, BW, VL, DQ and VNNI. A CPU may
-// have avx512 and not avxvnni.
+// built with. neon includes the dot product extension; avx2 includes FMA; avxvnni is avx2 with AVX-VNNI; avx512
+// means F, BW, VL, DQ and VNNI; avx512fp16 is avx512 with VBMI and FP16. A CPU may have avx512 and not avxvnni.
 Isa best_isa(Isa bound) noexcept;
 
 }  // namespace regc::kernels

@@ -78,13 +78,25 @@ struct QuantizeTask {
   size_t groups;
 };
 
+// Rows of float32 to float16: rounded = x / row_scale, to the nearest, with the power of two that brings the
+// largest finite magnitude of a row to 128 .. 256. Padding is zero. The kernel is null on instruction sets whose panel
+// kernels of RF8 take rows of float32.
+struct RoundTask {
+  const float* x;  // [rows][inputs]
+  size_t rows;
+  size_t inputs;
+  size_t padded;      // inputs of a row of rounded
+  uint16_t* rounded;  // [rows][padded]
+  float* row_scale;   // [rows]
+};
+
 // y[rows, 16 * tile_begin .. 16 * tile_end) = ending(x * transpose(W) * scale + bias).
 struct MatMulTask {
   const Matrix* weight;
-  const uint8_t* x;  // rows of float32, or of quantized bytes (stream: flip 0, panel: flip 0x80), in whole
-                     // blocks, padded with zeros
+  const uint8_t* x;  // rows of float32, of rounded halves, or of quantized bytes (stream: flip 0, panel:
+                     // flip 0x80), in whole blocks, padded with zeros
   size_t x_stride;   // bytes
-  const float* row_scale;  // [rows], for quantized rows
+  const float* row_scale;  // [rows], for rounded and quantized rows
   const int32_t* sums;     // [rows][groups], for ternary_stream and ternary5_stream
   Out out;
   size_t rows;
@@ -112,8 +124,10 @@ struct PackTask {
 // y[rows, 16 * tile_begin .. 16 * tile_end) of a block-sparse weight.
 struct SparseTask {
   const SparseMatrix* weight;
-  const float* x;   // stream: [rows][x_stride]; panel: packed rows
-  size_t x_stride;  // inputs in whole blocks, padded with zeros
+  const float* x;          // stream: [rows][x_stride]; panel: packed rows
+  size_t x_stride;         // inputs in whole blocks, padded with zeros
+  const float* row_scale;  // panel: [rows] if packed are rounded rows of halves, two of them as one float; x_stride
+                           // counts those; else null
   Out out;
   size_t rows;      // panel: at most kSparseRowBlock
   size_t tile_begin;
@@ -141,9 +155,12 @@ struct GateTask {
 // y[rows, 16 * tile_begin .. 16 * tile_end) of a gated weight.
 struct GatedTask {
   const GatedMatrix* weight;
-  const float* x;         // [rows][inputs]: stream: kept; panel: gated
-  const uint32_t* place;  // of stream, with count
+  const float* x;           // [rows][inputs]: stream: kept; panel: gated, or null
+  const uint32_t* place;    // of stream, with count
   const size_t* count;
+  const uint16_t* rounded;  // panel with x null: gated rows as round_rows leaves them
+  size_t padded;            // inputs of a row of rounded
+  const float* row_scale;   // [rows], of rounded
   Out out;
   size_t rows;        // stream: at most kGatedRows
   size_t tile_begin;  // stream: at most kGatedTiles tiles
@@ -204,6 +221,7 @@ struct Kernels {
   size_t ternary_stream_rows;
   size_t ternary5_stream_rows;
   size_t float_stream_rows;
+  size_t rf8_stream_rows;
 };
 
 // The kernels for an instruction set, which the CPU must have.

@@ -28,6 +28,7 @@ struct SparseMethod {
   SparseKernel stream;
   SparseKernel panel;
   size_t value_bytes;
+  Activations activations;
 };
 
 class SparseWeight final : public Weight {
@@ -41,11 +42,15 @@ class SparseWeight final : public Weight {
       const PaddedRows whole(x, rows, w_.inputs, padded());
       const size_t by_bytes = kTaskBytes / std::max<size_t>(values() / tiles() * method_.value_bytes, 1);
       const size_t by_count = tiles() / kMinTasks;
-      run(kernels, method_.stream, whole.data(), {std::min(by_bytes, by_count), rows}, rows, out, parallel);
+      const Rows in = {whole.data(), padded(), nullptr};
+      run(kernels, method_.stream, in, {std::min(by_bytes, by_count), rows}, rows, out, parallel);
+    } else if (method_.activations == Activations::rounded && kernels.round_rows != nullptr && w_.block_log2 >= 1) {
+      const RoundedRows rounded(kernels, x, rows, w_.inputs, padded(), parallel);
+      // Two halves are turned as one float.
+      const auto* pairs = reinterpret_cast<const float*>(rounded.data());
+      panel(kernels, {pairs, padded() / 2, padded() / 2, rounded.scale()}, rows, out, parallel);
     } else {
-      const Buffer<float> packed(ceil_div(rows, kernels::kPackedRows) * kernels::kPackedRows, padded());
-      pack(kernels, x, rows, packed.data(), parallel);
-      run(kernels, method_.panel, packed.data(), cut_panels(rows), rows, out, parallel);
+      panel(kernels, {x, w_.inputs, padded(), nullptr}, rows, out, parallel);
     }
   }
 
@@ -56,29 +61,49 @@ class SparseWeight final : public Weight {
     size_t rows;
   };
 
+  // Activations as the kernels take them, and the scale of each row if they are rounded.
+  struct Rows {
+    const float* x;
+    size_t stride;
+    const float* scale;
+  };
+  // Rows of 4-byte steps, to be packed in rows of `padded`.
+  struct Unpacked {
+    const float* x;
+    size_t steps;
+    size_t padded;
+    const float* scale;
+  };
+
   size_t tiles() const { return ceil_div(w_.outputs, kernels::kTile); }
   size_t padded() const { return ceil_div(w_.inputs, size_t{1} << w_.block_log2) << w_.block_log2; }
   size_t values() const { return (static_cast<size_t>(w_.start[tiles()]) << w_.block_log2) * kernels::kTile; }
 
-  Cut cut_panels(size_t rows) const {
-    const size_t cached = kCacheBytes / sizeof(float) / padded() / kernels::kPackedRows * kernels::kPackedRows;
+  void panel(const Kernels& kernels, const Unpacked& in, size_t rows, const Out& out, const Parallel& parallel) const {
+    const Buffer<float> packed(ceil_div(rows, kernels::kPackedRows) * kernels::kPackedRows, in.padded);
+    pack(kernels, in, rows, packed.data(), parallel);
+    run(kernels, method_.panel, {packed.data(), in.padded, in.scale}, cut_panels(rows, in.padded), rows, out, parallel);
+  }
+
+  Cut cut_panels(size_t rows, size_t steps) const {
+    const size_t cached = kCacheBytes / sizeof(float) / steps / kernels::kPackedRows * kernels::kPackedRows;
     const size_t most = std::clamp(cached, 2 * kernels::kPackedRows, kernels::kSparseRowBlock);
     const size_t panels = ceil_div(ceil_div(rows, ceil_div(rows, most)), kernels::kPackedRows);
     return {tiles() / kMinTasks, panels * kernels::kPackedRows};
   }
 
-  void pack(const Kernels& kernels, const float* x, size_t rows, float* packed, const Parallel& parallel) const {
+  static void pack(const Kernels& kernels, const Unpacked& in, size_t rows, float* packed, const Parallel& parallel) {
     const size_t panels_per_task =
-        std::max<size_t>(kPackBytes / sizeof(float) / kernels::kPackedRows / padded(), 1);
+        std::max<size_t>(kPackBytes / sizeof(float) / kernels::kPackedRows / in.padded, 1);
     const size_t step = panels_per_task * kernels::kPackedRows;
     parallel.run(ceil_div(rows, step), [&](size_t index) {
       const size_t row = index * step;
-      kernels.pack_rows({x + row * w_.inputs, std::min(step, rows - row), w_.inputs, padded(),
-                         packed + row * padded()});
+      kernels.pack_rows({in.x + row * in.steps, std::min(step, rows - row), in.steps, in.padded,
+                         packed + row * in.padded});
     });
   }
 
-  void run(const Kernels& kernels, SparseKernel kernel, const float* x, Cut cut, size_t rows, const Out& out,
+  void run(const Kernels& kernels, SparseKernel kernel, const Rows& in, Cut cut, size_t rows, const Out& out,
            const Parallel& parallel) const {
     const bool small = values() <= kInlineWork / rows;
     const size_t tiles_per_task = small ? tiles() : std::max<size_t>(cut.tiles, 1);
@@ -86,8 +111,9 @@ class SparseWeight final : public Weight {
     parallel.run(across * ceil_div(rows, cut.rows), [&](size_t index) {
       const size_t tile = index % across * tiles_per_task;
       const size_t row = index / across * cut.rows;
-      (kernels.*kernel)({&w_, x + row * padded(), padded(), from_element(out, row * w_.outputs),
-                         std::min(cut.rows, rows - row), tile, std::min(tile + tiles_per_task, tiles())});
+      (kernels.*kernel)({&w_, in.x + row * in.stride, in.stride, in.scale == nullptr ? nullptr : in.scale + row,
+                         from_element(out, row * w_.outputs), std::min(cut.rows, rows - row), tile,
+                         std::min(tile + tiles_per_task, tiles())});
     });
   }
 
@@ -177,14 +203,14 @@ void check_padding(const SparseMatrix& w, const std::string& node) {
 }
 
 std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const std::string& node) {
-  const SparseMethod method = {&Kernels::sparse_stream, &Kernels::sparse_panel, sizeof(float)};
+  const SparseMethod method = {&Kernels::sparse_stream, &Kernels::sparse_panel, sizeof(float), Activations::float32};
   const SparseMatrix w = read(tensors, "values", node);
   check_padding(w, node);
   return std::make_unique<const SparseWeight>(w, method);
 }
 
 std::unique_ptr<const Weight> read_rf8(const std::vector<Tensor>& tensors, const std::string& node) {
-  const SparseMethod method = {&Kernels::sparse_rf8_stream, &Kernels::sparse_rf8_panel, 1};
+  const SparseMethod method = {&Kernels::sparse_rf8_stream, &Kernels::sparse_rf8_panel, 1, Activations::rounded};
   return std::make_unique<const SparseWeight>(read(tensors, "codes", node), method);
 }
 

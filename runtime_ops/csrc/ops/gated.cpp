@@ -27,6 +27,7 @@ constexpr size_t kGateValues = 32 * 1024; // activations of a task that gates th
 struct GatedMethod {
   GatedKernel stream;
   GatedKernel panel;
+  Activations activations;
 };
 
 class GatedWeight final : public Weight {
@@ -40,6 +41,14 @@ class GatedWeight final : public Weight {
   }
 
  private:
+  // Gated activations as panels take them: in float32, or rounded.
+  struct Gated {
+    const float* x;
+    const uint16_t* rounded;
+    size_t padded;
+    const float* scale;
+  };
+
   size_t tiles() const { return ceil_div(w_.outputs, kernels::kTile); }
   bool small(size_t rows) const { return w_.outputs * w_.inputs <= kInlineWork / rows; }
 
@@ -52,14 +61,31 @@ class GatedWeight final : public Weight {
     const size_t step = std::min(wanted, kernels::kGatedTiles);
     parallel.run(ceil_div(tiles(), step), [&](size_t index) {
       const size_t tile = index * step;
-      (kernels.*method_.stream)({&w_, kept.data(), place.data(), count.data(), out, rows, tile,
-                                 std::min(tile + step, tiles())});
+      GatedTask task{};
+      task.weight = &w_;
+      task.x = kept.data();
+      task.place = place.data();
+      task.count = count.data();
+      task.out = out;
+      task.rows = rows;
+      task.tile_begin = tile;
+      task.tile_end = std::min(tile + step, tiles());
+      (kernels.*method_.stream)(task);
     });
   }
 
   void panel(const Kernels& kernels, const float* x, size_t rows, const Out& out, const Parallel& parallel) const {
     const Buffer<float> gated(rows, w_.inputs);
     gate(kernels, x, rows, gated.data(), parallel);
+    if (method_.activations == Activations::rounded && kernels.round_rows != nullptr) {
+      const size_t padded = ceil_div(w_.inputs, 2) * 2;
+      const RoundedRows rounded(kernels, gated.data(), rows, w_.inputs, padded, parallel);
+      return panel(kernels, {nullptr, rounded.data(), padded, rounded.scale()}, rows, out, parallel);
+    }
+    panel(kernels, {gated.data(), nullptr, 0, nullptr}, rows, out, parallel);
+  }
+
+  void panel(const Kernels& kernels, const Gated& in, size_t rows, const Out& out, const Parallel& parallel) const {
     const size_t panels = ceil_div(tiles(), kPanelTiles);
     const size_t parts = std::min(ceil_div(kPanelTasks, panels), ceil_div(rows, kMinRows));
     const size_t height = small(rows) ? rows : ceil_div(rows, parts);
@@ -68,8 +94,20 @@ class GatedWeight final : public Weight {
     parallel.run(across * ceil_div(rows, height), [&](size_t index) {
       const size_t tile = index % across * step;
       const size_t row = index / across * height;
-      (kernels.*method_.panel)({&w_, gated.data() + row * w_.inputs, nullptr, nullptr, from_element(out, row * w_.outputs),
-                                std::min(height, rows - row), tile, std::min(tile + step, tiles())});
+      GatedTask task{};
+      task.weight = &w_;
+      if (in.rounded == nullptr) {
+        task.x = in.x + row * w_.inputs;
+      } else {
+        task.rounded = in.rounded + row * in.padded;
+        task.padded = in.padded;
+        task.row_scale = in.scale + row;
+      }
+      task.out = from_element(out, row * w_.outputs);
+      task.rows = std::min(height, rows - row);
+      task.tile_begin = tile;
+      task.tile_end = std::min(tile + step, tiles());
+      (kernels.*method_.panel)(task);
     });
   }
 
@@ -109,12 +147,12 @@ GatedMatrix read(const std::vector<Tensor>& tensors, const char* values_name, co
 }
 
 std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const std::string& node) {
-  const GatedMethod method = {&Kernels::gated_stream, &Kernels::gated_panel};
+  const GatedMethod method = {&Kernels::gated_stream, &Kernels::gated_panel, Activations::float32};
   return std::make_unique<const GatedWeight>(read(tensors, "weights", node), method);
 }
 
 std::unique_ptr<const Weight> read_rf8(const std::vector<Tensor>& tensors, const std::string& node) {
-  const GatedMethod method = {&Kernels::gated_rf8_stream, &Kernels::gated_rf8_panel};
+  const GatedMethod method = {&Kernels::gated_rf8_stream, &Kernels::gated_rf8_panel, Activations::rounded};
   return std::make_unique<const GatedWeight>(read(tensors, "codes", node), method);
 }
 

@@ -16,7 +16,7 @@ constexpr size_t kTilesSideBySide = 4;       // of the widest kernels: tasks are
 constexpr size_t kTaskBytes = 48 * 1024;     // codes of a stream task: a few microseconds
 constexpr size_t kMinTasks = 16;             // of a large panel product, for machines with many cores
 constexpr size_t kMinRows = 24;              // of a panel task: fewer do not pay for decoding the panel
-constexpr size_t kQuantizeTask = 32 * 1024;  // activations
+constexpr size_t kQuantizeTask = 32 * 1024;  // activations, also of a task that rounds them
 
 // How a product is cut: tiles_per_task tiles times rows_per_task rows.
 struct Cut {
@@ -105,6 +105,14 @@ void multiply_float(const kernels::Kernels& kernels, const Method& method, const
   run_tasks(kernels, method, w, {bytes, padded * sizeof(float), nullptr, nullptr}, rows, out, parallel);
 }
 
+void multiply_rounded(const kernels::Kernels& kernels, const Method& method, const Matrix& w, const float* x,
+                      size_t rows, const Out& out, const Parallel& parallel) {
+  const size_t padded = w.blocks * method.x_block;
+  const RoundedRows rounded(kernels, x, rows, w.inputs, padded, parallel);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(rounded.data());
+  run_tasks(kernels, method, w, {bytes, padded * sizeof(uint16_t), rounded.scale(), nullptr}, rows, out, parallel);
+}
+
 }  // namespace
 
 PaddedRows::PaddedRows(const float* x, size_t rows, size_t inputs, size_t padded)
@@ -116,9 +124,23 @@ PaddedRows::PaddedRows(const float* x, size_t rows, size_t inputs, size_t padded
   }
 }
 
+RoundedRows::RoundedRows(const kernels::Kernels& kernels, const float* x, size_t rows, size_t inputs,
+                         size_t padded, const Parallel& parallel)
+    : rounded_(rows, padded), scale_(rows, 1) {
+  const size_t step = std::max<size_t>(kQuantizeTask / inputs, 1);
+  parallel.run(ceil_div(rows, step), [&](size_t index) {
+    const size_t row = index * step;
+    kernels.round_rows({x + row * inputs, std::min(step, rows - row), inputs, padded,
+                        rounded_.data() + row * padded, scale_.data() + row});
+  });
+}
+
 void PackedWeight::multiply(const kernels::Kernels& kernels, const float* x, size_t rows,
                             const kernels::Out& out, const Parallel& parallel) const {
-  const auto run = method_.quantized ? multiply_quantized : multiply_float;
+  const bool rounds = kernels.round_rows != nullptr && rows > kernels.*method_.stream_rows;
+  const auto run = method_.activations == Activations::int8                ? multiply_quantized
+                   : method_.activations == Activations::rounded && rounds ? multiply_rounded
+                                                                           : multiply_float;
   run(kernels, method_, matrix_, x, rows, out, parallel);
 }
 

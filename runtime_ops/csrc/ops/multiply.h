@@ -9,11 +9,15 @@ namespace regc::ops {
 
 using MatMulKernel = void (*kernels::Kernels::*)(const kernels::MatMulTask&);
 
+// What the kernels of a format take for activations: int8, float32, or float32 that is rounded for panels where
+// the instruction set has the kernel round_rows.
+enum class Activations { int8, float32, rounded };
+
 // The two kernels of a format.
 struct Method {
   MatMulKernel stream;
   MatMulKernel panel;
-  bool quantized;                         // int8 activations
+  Activations activations;
   size_t x_block;                         // inputs that 64 bytes of codes hold
   size_t kernels::Kernels::*stream_rows;  // the most rows that are streamed
 };
@@ -24,7 +28,7 @@ class Weight {
   virtual ~Weight() = default;
   virtual const kernels::Affine& affine() const = 0;
   // out[rows, N] = ending(x[rows, K] * transpose(W) * scale + bias) for rows >= 1. The result of a row depends neither
-  // on the others nor on the number of threads.
+  // on the others nor on the number of threads; where float16 is used, it depends on whether rows are few or many.
   virtual void multiply(const kernels::Kernels& kernels, const float* x, size_t rows, const kernels::Out& out,
                         const Parallel& parallel) const = 0;
 };
@@ -59,6 +63,19 @@ class PaddedRows {
  private:
   const Buffer<float> copy_;
   const float* const data_;
+};
+
+// Rows of x in float16, padded with zeros, and the scale of each; see kernels::RoundTask.
+class RoundedRows {
+ public:
+  RoundedRows(const kernels::Kernels& kernels, const float* x, size_t rows, size_t inputs, size_t padded,
+              const Parallel& parallel);
+  const uint16_t* data() const { return rounded_.data(); }
+  const float* scale() const { return scale_.data(); }
+
+ private:
+  const Buffer<uint16_t> rounded_;
+  const Buffer<float> scale_;
 };
 
 }  // namespace regc::ops

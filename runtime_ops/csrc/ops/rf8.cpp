@@ -25,8 +25,8 @@ std::unique_ptr<const Weight> read(const std::vector<Tensor>& tensors, const std
   require_shape(codes, {tiles, static_cast<int64_t>(w.blocks), 4, 2, 4, 2}, "codes", why, node);
   w.codes = codes.as<uint8_t>();
   read_affine(w, tensors[1], tensors[2], node);
-  const Method method = {&Kernels::rf8_stream, &Kernels::rf8_panel, false, kernels::kRF8Block,
-                         &Kernels::float_stream_rows};
+  const Method method = {&Kernels::rf8_stream, &Kernels::rf8_panel, Activations::rounded, kernels::kRF8Block,
+                         &Kernels::rf8_stream_rows};
   return std::make_unique<const PackedWeight>(w, method);
 }
 

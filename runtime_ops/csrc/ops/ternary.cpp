@@ -85,7 +85,7 @@ Matrix read_conv(const std::vector<Tensor>& tensors, const std::string& node) {
 
 MatMulSpec ternary_matmul() {
   const auto read_weight = [](const std::vector<Tensor>& tensors, const std::string& node) {
-    return read_int8(tensors, {&Kernels::ternary_stream, &Kernels::ternary_panel, true,
+    return read_int8(tensors, {&Kernels::ternary_stream, &Kernels::ternary_panel, Activations::int8,
                                kernels::kTernaryBlock, &Kernels::ternary_stream_rows}, node);
   };
   return {"TernaryMatMul", inputs(), kScaleIndex, read_weight};
@@ -93,7 +93,7 @@ MatMulSpec ternary_matmul() {
 
 MatMulSpec ternary_matmul_float() {
   const auto read_weight = [](const std::vector<Tensor>& tensors, const std::string& node) {
-    return read_float(tensors, {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, false,
+    return read_float(tensors, {&Kernels::ternary_float_stream, &Kernels::ternary_float_panel, Activations::float32,
                                 kernels::kTernaryBlock, &Kernels::float_stream_rows}, node);
   };
   return {"TernaryMatMulFloat", inputs(), kScaleIndex, read_weight};
@@ -101,7 +101,7 @@ MatMulSpec ternary_matmul_float() {
 
 MatMulSpec ternary5_matmul() {
   const auto read_weight = [](const std::vector<Tensor>& tensors, const std::string& node) {
-    return read_int8(tensors, {&Kernels::ternary5_stream, &Kernels::ternary5_panel, true,
+    return read_int8(tensors, {&Kernels::ternary5_stream, &Kernels::ternary5_panel, Activations::int8,
                                kernels::kTernary5Block, &Kernels::ternary5_stream_rows}, node);
   };
   return {"Ternary5MatMul", inputs(), kScaleIndex, read_weight};
@@ -109,7 +109,7 @@ MatMulSpec ternary5_matmul() {
 
 MatMulSpec ternary5_matmul_float() {
   const auto read_weight = [](const std::vector<Tensor>& tensors, const std::string& node) {
-    return read_float(tensors, {&Kernels::ternary5_float_stream, &Kernels::ternary5_float_panel, false,
+    return read_float(tensors, {&Kernels::ternary5_float_stream, &Kernels::ternary5_float_panel, Activations::float32,
                                 kernels::kTernary5Block, &Kernels::float_stream_rows}, node);
   };
   return {"Ternary5MatMulFloat", inputs(), kScaleIndex, read_weight};

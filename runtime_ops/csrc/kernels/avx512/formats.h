@@ -3,7 +3,7 @@
 
 #include "kernels/avx512/simd.h"
 
-namespace regc::kernels::avx512 {
+namespace regc::kernels::REGC_ISA {
 
 // The multipliers of sixteen outputs as a table of bytes for each 128-bit lane: -m, 0, m, 0 for each of its
 // four outputs.
@@ -101,14 +101,17 @@ REGC_INLINE void rf8_unit(B64 code, F16 (&weight)[4]) {
 
 REGC_INLINE void rf8_floats(const uint8_t* codes, F16 (&weight)[4]) { rf8_unit(load_b(codes), weight); }
 
-// Four rows of RF8 codes, sixteen outputs each, one after the other: two shuffles bring them into the order
-// of a unit.
-REGC_INLINE void rf8_rows(const uint8_t* codes, F16 (&weight)[4]) {
+// Four rows of sixteen bytes in the order of a unit.
+REGC_INLINE B64 unit_of_rows(B64 rows) {
   const I16 transposed = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   const B64 pairs =
       _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
-  const B64 lanes = _mm512_permutexvar_epi32(transposed, load_b(codes));
-  rf8_unit(_mm512_shuffle_epi8(lanes, pairs), weight);
+  return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(transposed, rows), pairs);
 }
 
-}  // namespace regc::kernels::avx512
+// Four rows of RF8 codes, sixteen outputs each, one after the other.
+REGC_INLINE void rf8_rows(const uint8_t* codes, F16 (&weight)[4]) {
+  rf8_unit(unit_of_rows(load_b(codes)), weight);
+}
+
+}  // namespace regc::kernels::REGC_ISA

@@ -9,7 +9,7 @@
 
 #define REGC_INLINE static inline __attribute__((always_inline))
 
-namespace regc::kernels::avx512 {
+namespace regc::kernels::REGC_ISA {
 
 using F16 = __m512;
 using I16 = __m512i;
@@ -79,4 +79,4 @@ REGC_INLINE B64 times_3(B64 v) { return _mm512_add_epi8(v, _mm512_add_epi8(v, v)
 // sum + the four products of each lane, unsigned times signed.
 REGC_INLINE I16 dot(I16 sum, B64 u8, B64 s8) { return _mm512_dpbusd_epi32(sum, u8, s8); }
 
-}  // namespace regc::kernels::avx512
+}  // namespace regc::kernels::REGC_ISA

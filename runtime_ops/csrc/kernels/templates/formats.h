@@ -6,14 +6,21 @@
 
 namespace regc::kernels::REGC_ISA {
 
+// Steps of a slice of a panel: with 4 tiles its decoded weights are 32 KB and stay in L1.
+constexpr size_t kSliceSteps = 128;
+
 // Quantized activations q + 128 as unsigned bytes against int8 weights, in int32 lanes.
 struct Int8Steps {
   using Sum = I16;
   using Weight = B64;
   using Activation = B64;
+  static constexpr size_t kMostSteps = ~size_t{0};  // of a chain of sums
   static Sum zero() { return zero_i(); }
   static Sum load_sum(const uint8_t* p) { return load_i(p); }
   static void store_sum(uint8_t* p, Sum v) { store_i(p, v); }
+  // What a register tile starts from and leaves behind: the sums so far.
+  static Sum open(const uint8_t* p, Sum excess) { return without(load_sum(p), excess); }
+  static void close(uint8_t* p, Sum sum) { store_sum(p, sum); }
   static Weight load(const uint8_t* p) { return load_b(p); }
   static void store(uint8_t* p, Weight w) { store_b(p, w); }
   static Activation fill(const uint8_t* p) { return fill_4(p); }
@@ -31,6 +38,9 @@ struct Int8Steps {
   static F16 value(Sum sum, const float* row_scale, size_t row) {
     return mul_f(to_float(sum), fill_f(row_scale[row]));
   }
+  static F16 value(const uint8_t* p, const float* row_scale, size_t row) {
+    return value(load_i(p), row_scale, row);
+  }
 };
 
 // float32 activations. Every output is one chain of fused multiply-adds over ascending inputs, whatever the
@@ -39,9 +49,10 @@ struct FloatSteps {
   using Sum = F16;
   using Weight = F16;
   using Activation = F16;
+  static constexpr size_t kMostSteps = ~size_t{0};
   static Sum zero() { return zero_f(); }
-  static Sum load_sum(const uint8_t* p) { return load(p); }
-  static void store_sum(uint8_t* p, Sum v) { store(p, v); }
+  static Sum open(const uint8_t* p, Sum) { return load(p); }
+  static void close(uint8_t* p, Sum sum) { store(p, sum); }
   static Weight load(const uint8_t* p) { return load_f(reinterpret_cast<const float*>(p)); }
   static void store(uint8_t* p, Weight w) { store_f(reinterpret_cast<float*>(p), w); }
   static Activation fill(const uint8_t* p) {
@@ -51,8 +62,7 @@ struct FloatSteps {
   }
   static Sum step(Sum sum, Weight w, Activation x) { return fma_f(w, x, sum); }
   static Sum count(Sum excess, Weight) { return excess; }
-  static Sum without(Sum sum, Sum) { return sum; }
-  static F16 value(Sum sum, const float*, size_t) { return sum; }
+  static F16 value(const uint8_t* p, const float*, size_t) { return load(p); }
 };
 
 // A format has the type of its steps, their number in 64 bytes of codes, what it keeps of a group, and

@@ -102,55 +102,81 @@ inline void stream_gated(const GatedTask& task) {
   }
 }
 
-// Inputs [begin, end) of T tiles to [inputs][T] vectors of float32.
-template <class Rows, int T>
-REGC_INLINE void gather_slice(const GatedMatrix& w, size_t tile, size_t begin, size_t end, float* panel) {
-  const size_t stride = ceil_div(w.outputs, kTile) * Rows::kBytes;
-  const uint8_t* values = w.values + begin * stride + tile * Rows::kBytes;
-  constexpr size_t kAhead = 16;  // inputs: each lies on another page, where the hardware does not look ahead
-  for (size_t k = begin; k < end; ++k, values += stride, panel += T * kTile) {
-    for (size_t byte = 0; byte < T * Rows::kBytes; byte += 64) __builtin_prefetch(values + kAhead * stride + byte);
-    if constexpr (T == 4) {
-      F16 weight[4];
-      Rows::load(values, weight);
+// How a panel of a storage type is made: kInputs of a step of Steps, and slice(), which gathers inputs [begin, end)
+// of T tiles to [steps][T] vectors. Where those hold the outputs of the tiles in another order, turn() mends it.
+template <class Rows>
+struct Gather {
+  using Steps = FloatSteps;
+  static constexpr size_t kInputs = 1;
+  static constexpr size_t kAhead = 16;  // inputs: each lies on another page, where the hardware does not look ahead
+
+  template <int T>
+  REGC_INLINE void slice(const GatedMatrix& w, size_t tile, size_t begin, size_t end, uint8_t* panel) {
+    const size_t stride = ceil_div(w.outputs, kTile) * Rows::kBytes;
+    const uint8_t* values = w.values + begin * stride + tile * Rows::kBytes;
+    for (size_t k = begin; k < end; ++k, values += stride, panel += T * kUnit) {
+      for (size_t byte = 0; byte < T * Rows::kBytes; byte += 64) __builtin_prefetch(values + kAhead * stride + byte);
+      if constexpr (T == 4) {
+        F16 weight[4];
+        Rows::load(values, weight);
 #pragma GCC unroll 4
-      for (size_t t = 0; t < 4; ++t) store_f(panel + t * kTile, weight[t]);
-    } else {
-      store_f(panel, Rows::load_one(values));
+        for (size_t t = 0; t < 4; ++t) Steps::store(panel + t * kUnit, weight[t]);
+      } else {
+        Steps::store(panel, Rows::load_one(values));
+      }
     }
+  }
+  template <int T>
+  REGC_INLINE void turn(F16 (&)[T]) {}
+};
+
+// Rows of activations of a panel: 4 bytes a step.
+struct GatedRows {
+  const uint8_t* x;
+  size_t stride;  // bytes
+};
+
+template <class Gather, int T>
+inline void gated_block(const GatedTask& task, const GatedRows& in, size_t tile, size_t first_row, size_t rows) {
+  using Steps = typename Gather::Steps;
+  constexpr size_t kSlice = min_of(kSliceSteps, Steps::kMostSteps);
+  alignas(64) uint8_t panel[kSlice * T * kUnit];
+  alignas(64) uint8_t sums[kRowBlock * T * kUnit];
+  const GatedMatrix& w = *task.weight;
+  typename Steps::Sum excess[T];
+  for (int t = 0; t < T; ++t) excess[t] = Steps::zero();
+  std::memset(sums, 0, rows * T * kUnit);
+  for (size_t begin = 0; begin < w.inputs; begin += kSlice * Gather::kInputs) {
+    const size_t end = min_of(begin + kSlice * Gather::kInputs, w.inputs);
+    Gather::template slice<T>(w, tile, begin, end, panel);
+    multiply_slice<Steps, T>(panel, ceil_div(end - begin, Gather::kInputs),
+                             in.x + first_row * in.stride + begin / Gather::kInputs * 4, in.stride, rows, sums,
+                             excess);
+  }
+  Columns columns[T];
+  for (size_t t = 0; t < T; ++t) columns[t] = load_columns(w, tile + t);
+  for (size_t row = first_row; row < first_row + rows; ++row) {
+    F16 sum[T];
+    for (size_t t = 0; t < T; ++t)
+      sum[t] = Steps::value(sums + ((row - first_row) * T + t) * kUnit, task.row_scale, row);
+    Gather::template turn<T>(sum);
+    for (size_t t = 0; t < T; ++t) finish(task, row, columns[t], sum[t]);
   }
 }
 
-template <class Rows, int T>
-inline void gated_block(const GatedTask& task, size_t tile, size_t first_row, size_t rows) {
-  alignas(64) float panel[kSliceSteps * T * kTile];
-  alignas(64) float sums[kRowBlock * T * kTile];
-  const GatedMatrix& w = *task.weight;
-  const float* x = task.x + first_row * w.inputs;
-  F16 excess[T];
-  for (int t = 0; t < T; ++t) excess[t] = zero_f();
-  std::memset(sums, 0, rows * T * kUnit);
-  for (size_t begin = 0; begin < w.inputs; begin += kSliceSteps) {
-    const size_t end = min_of(begin + kSliceSteps, w.inputs);
-    gather_slice<Rows, T>(w, tile, begin, end, panel);
-    multiply_slice<FloatSteps, T>(reinterpret_cast<const uint8_t*>(panel), end - begin,
-                                  reinterpret_cast<const uint8_t*>(x + begin), w.inputs * sizeof(float), rows,
-                                  reinterpret_cast<uint8_t*>(sums), excess);
-  }
-  for (size_t t = 0; t < T; ++t) {
-    const Columns columns = load_columns(w, tile + t);
-    for (size_t row = 0; row < rows; ++row)
-      finish(task, first_row + row, columns, load_f(sums + (row * T + t) * kTile));
-  }
+template <class Gather>
+inline void gated_blocks(const GatedTask& task, const GatedRows& in) {
+  static_assert(kPanelTiles == 4 || kPanelTiles == 1, "what slices gather");
+  over_tiles<kPanelTiles>(task, [&](auto side_by_side, size_t tile) {
+    for (size_t row = 0; row < task.rows; row += kRowBlock)
+      gated_block<Gather, side_by_side>(task, in, tile, row, min_of(kRowBlock, task.rows - row));
+  });
 }
 
 template <class Rows>
 inline void panel_gated(const GatedTask& task) {
-  static_assert(kPanelTiles == 4 || kPanelTiles == 1, "what gather_slice loads");
-  over_tiles<kPanelTiles>(task, [&](auto side_by_side, size_t tile) {
-    for (size_t row = 0; row < task.rows; row += kRowBlock)
-      gated_block<Rows, side_by_side>(task, tile, row, min_of(kRowBlock, task.rows - row));
-  });
+  gated_blocks<Gather<Rows>>(task,
+                             {reinterpret_cast<const uint8_t*>(task.x), task.weight->inputs * sizeof(float)});
 }
 
 }  // namespace regc::kernels::REGC_ISA

@@ -3,8 +3,6 @@
 
 namespace regc::kernels::REGC_ISA {
 
-// Steps of a slice: with 4 tiles its decoded weights are 32 KB and stay in L1.
-constexpr size_t kSliceSteps = 128;
 // Rows that one decoding serves: a multiple of the rows of every register tile.
 constexpr size_t kRowBlock = 192;
 
@@ -45,8 +43,7 @@ REGC_INLINE void register_tile(const uint8_t* panel, size_t steps, const uint8_t
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int t = 0; t < T; ++t)
-      sum[r][t] = Steps::without(Steps::load_sum(sums + (r * T + t) * 64), excess[t]);
+    for (int t = 0; t < T; ++t) sum[r][t] = Steps::open(sums + (r * T + t) * 64, excess[t]);
   }
   for (size_t s = 0; s < steps; ++s, panel += T * kUnit, x += 4) {
     typename Steps::Weight weight[T];
@@ -62,7 +59,7 @@ REGC_INLINE void register_tile(const uint8_t* panel, size_t steps, const uint8_t
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int t = 0; t < T; ++t) Steps::store_sum(sums + (r * T + t) * 64, sum[r][t]);
+    for (int t = 0; t < T; ++t) Steps::close(sums + (r * T + t) * 64, sum[r][t]);
   }
 }
 
@@ -100,8 +97,9 @@ inline void multiply_slice(const uint8_t* panel, size_t steps, const uint8_t* x,
 template <class Format, int T>
 inline void panel_block(const MatMulTask& task, size_t tile, size_t first_row, size_t rows) {
   using Steps = typename Format::Steps;
-  constexpr size_t kSliceBlocks = kSliceSteps / Format::kSteps;
-  alignas(64) uint8_t panel[kSliceSteps * T * kUnit];
+  constexpr size_t kSlice = min_of(kSliceSteps, Steps::kMostSteps);
+  constexpr size_t kSliceBlocks = kSlice / Format::kSteps;
+  alignas(64) uint8_t panel[kSlice * T * kUnit];
   alignas(64) uint8_t sums[kRowBlock * T * kUnit];
   const Matrix& w = *task.weight;
   const uint8_t* x = task.x + first_row * task.x_stride;
@@ -122,7 +120,7 @@ inline void panel_block(const MatMulTask& task, size_t tile, size_t first_row, s
   for (size_t row = 0; row < rows; ++row) {
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) {
-      const auto sum = Steps::load_sum(sums + (row * T + static_cast<size_t>(t)) * kUnit);
+      const uint8_t* sum = sums + (row * T + static_cast<size_t>(t)) * kUnit;
       const size_t task_row = first_row + row;
       finish(task, task_row, columns[t], Steps::value(sum, task.row_scale, task_row));
     }

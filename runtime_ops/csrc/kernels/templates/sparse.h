@@ -4,7 +4,7 @@
 
 namespace regc::kernels::REGC_ISA {
 
-// The kept inputs of a tile, count of them in whole blocks.
+// The kept inputs of a tile, count of them in whole blocks; or, where steps take two inputs, the kept pairs.
 struct Kept {
   const uint8_t* values;
   const int32_t* index;
@@ -21,8 +21,8 @@ template <class Rows>
 REGC_INLINE Kept kept_of(const SparseMatrix& w, size_t tile) {
   const auto begin = static_cast<size_t>(w.start[tile]);
   const auto blocks = static_cast<size_t>(w.start[tile + 1]) - begin;
-  return {w.values + (begin << w.block_log2) * Rows::kBytes, w.index + begin, blocks << w.block_log2,
-          w.block_log2};
+  const size_t log2 = w.block_log2 - Rows::kLog2;
+  return {w.values + (begin << log2) * Rows::kBytes, w.index + begin, blocks << log2, log2};
 }
 
 // Four kept inputs from i on; `wide` blocks hold all of them.
@@ -106,37 +106,39 @@ inline void pack_rows(const PackTask& task) {
   }
 }
 
-// The register tile: R of the rows of a panel by one tile, over kept inputs [begin, end), in whole blocks.
-template <size_t R>
-REGC_INLINE void sparse_tile(const float* weights, const Kept& kept, size_t begin, size_t end, const float* panel,
-                             float* sums) {
-  F16 sum[R];
+// The register tile: R of the rows of a panel by one tile, over steps [begin, end) of what is kept, in whole blocks.
+template <class Steps, size_t R>
+REGC_INLINE void sparse_tile(const uint8_t* weights, const Kept& kept, size_t begin, size_t end, const uint8_t* panel,
+                             uint8_t* sums) {
+  typename Steps::Sum sum[R];
+  const auto none = Steps::zero();
 #pragma GCC unroll 16
-  for (size_t r = 0; r < R; ++r) sum[r] = load_f(sums + r * kTile);
-  constexpr size_t kAhead = 512;  // floats: measured 10 to 30 % faster where values come from memory
+  for (size_t r = 0; r < R; ++r) sum[r] = Steps::open(sums + r * kUnit, none);
+  constexpr size_t kAhead = 2048;  // bytes: measured 10 to 30 % faster where values come from memory
   const size_t block = size_t{1} << kept.log2;
   for (size_t i = begin; i < end; i += block) {
-    const float* x = panel + Kept::place(kept, i) * kPackedRows;
-    for (size_t k = 0; k < block; ++k, weights += kTile, x += kPackedRows) {
-      const F16 weight = load_f(weights);
+    const uint8_t* x = panel + Kept::place(kept, i) * kPackedRows * 4;
+    for (size_t k = 0; k < block; ++k, weights += kUnit, x += kPackedRows * 4) {
+      const auto weight = Steps::load(weights);
       __builtin_prefetch(weights + kAhead);
 #pragma GCC unroll 16
-      for (size_t r = 0; r < R; ++r) sum[r] = fma_f(weight, fill_f(x[r]), sum[r]);
+      for (size_t r = 0; r < R; ++r) sum[r] = Steps::step(sum[r], weight, Steps::fill(x + 4 * r));
     }
   }
 #pragma GCC unroll 16
-  for (size_t r = 0; r < R; ++r) store_f(sums + r * kTile, sum[r]);
+  for (size_t r = 0; r < R; ++r) Steps::close(sums + r * kUnit, sum[r]);
 }
 
 // A panel of `height` rows in register tiles of whole fours; rows of padding are multiplied too.
-REGC_INLINE void sparse_tiles(const float* weights, const Kept& kept, size_t begin, size_t end,
-                              const float* panel, size_t height, float* sums) {
+template <class Steps>
+REGC_INLINE void sparse_tiles(const uint8_t* weights, const Kept& kept, size_t begin, size_t end,
+                              const uint8_t* panel, size_t height, uint8_t* sums) {
   for (size_t row = 0; row < height; row += kSparseRows) {
     switch (ceil_div(min_of(height - row, kSparseRows), 4)) {
-#define REGC_FOURS(F)                                                                        \
-  case F:                                                                                    \
-    if constexpr (4 * F <= kSparseRows)                                                      \
-      sparse_tile<4 * F>(weights, kept, begin, end, panel + row, sums + row * kTile); \
+#define REGC_FOURS(F)                                                                                      \
+  case F:                                                                                                  \
+    if constexpr (4 * F <= kSparseRows)                                                                    \
+      sparse_tile<Steps, 4 * F>(weights, kept, begin, end, panel + 4 * row, sums + row * kUnit); \
     break;
       REGC_FOURS(1)
       REGC_FOURS(2)
@@ -151,24 +153,26 @@ REGC_INLINE void sparse_tiles(const float* weights, const Kept& kept, size_t beg
 
 template <class Rows>
 inline void panel_blocks(const SparseTask& task) {
-  constexpr size_t kSlice = 256;  // kept inputs whose weights, 16 KB, stay in L1 while all panels use them
-  alignas(64) float buffer[kSlice * kTile];
-  alignas(64) float sums[kSparseRowBlock * kTile];
+  using Steps = typename Rows::Steps;
+  constexpr size_t kSlice = min_of(256, Steps::kMostSteps);  // their weights stay in L1 while all panels use them
+  alignas(64) uint8_t buffer[kSlice * kUnit];
+  alignas(64) uint8_t sums[kSparseRowBlock * kUnit];
   const SparseMatrix& w = *task.weight;
   for (size_t tile = task.tile_begin; tile < task.tile_end; ++tile) {
     const Kept kept = kept_of<Rows>(w, tile);
     std::memset(sums, 0, sizeof(sums));
     for (size_t begin = 0; begin < kept.count; begin += kSlice) {
       const size_t end = min_of(begin + kSlice, kept.count);
-      const float* weights = Rows::slice(kept.values + begin * Rows::kBytes, end - begin, buffer);
+      const uint8_t* weights = Rows::slice(kept.values + begin * Rows::kBytes, end - begin, buffer);
       for (size_t row = 0; row < task.rows; row += kPackedRows) {
+        const auto* panel = reinterpret_cast<const uint8_t*>(task.x + row * task.x_stride);
         const size_t height = min_of(kPackedRows, task.rows - row);
-        sparse_tiles(weights, kept, begin, end, task.x + row * task.x_stride, height, sums + row * kTile);
+        sparse_tiles<Steps>(weights, kept, begin, end, panel, height, sums + row * kUnit);
       }
     }
     const Columns columns = load_columns(w, tile);
     for (size_t row = 0; row < task.rows; ++row)
-      finish(task, row, columns, load_f(sums + row * kTile));
+      finish(task, row, columns, Steps::value(sums + row * kUnit, task.row_scale, row));
   }
 }
 

@@ -22,6 +22,9 @@
 #include "kernels/templates/rows.h"
 #include "kernels/templates/sparse.h"
 #include "kernels/templates/gated.h"
+#if defined(REGC_HALVES)
+#include "kernels/templates/halves.h"
+#endif
 
 namespace regc::kernels::REGC_ISA {
 
@@ -34,25 +37,30 @@ inline void ternary5_panel(const MatMulTask& task) { panel<Ternary5Int8>(task); 
 inline void ternary5_float_stream(const MatMulTask& task) { float_stream<Ternary5Float>(task); }
 inline void ternary5_float_panel(const MatMulTask& task) { panel<Ternary5Float>(task); }
 inline void rf8_stream(const MatMulTask& task) { float_stream<RF8Float>(task); }
-inline void rf8_panel(const MatMulTask& task) { panel<RF8Float>(task); }
 inline void ternary_conv(const ConvTask& task) { convolve<TernaryInt8>(task); }
 inline void sparse_stream(const SparseTask& task) { stream_blocks<FloatRows>(task); }
 inline void sparse_panel(const SparseTask& task) { panel_blocks<FloatRows>(task); }
 inline void sparse_rf8_stream(const SparseTask& task) { stream_blocks<RF8Rows>(task); }
-inline void sparse_rf8_panel(const SparseTask& task) { panel_blocks<RF8Rows>(task); }
 inline void gated_stream(const GatedTask& task) { stream_gated<FloatRows>(task); }
 inline void gated_panel(const GatedTask& task) { panel_gated<FloatRows>(task); }
 inline void gated_rf8_stream(const GatedTask& task) { stream_gated<RF8Rows>(task); }
+#if !defined(REGC_HALVES)
+inline void rf8_panel(const MatMulTask& task) { panel<RF8Float>(task); }
+inline void sparse_rf8_panel(const SparseTask& task) { panel_blocks<RF8Rows>(task); }
 inline void gated_rf8_panel(const GatedTask& task) { panel_gated<RF8Rows>(task); }
+constexpr void (*round_rows)(const RoundTask&) = nullptr;
+constexpr size_t kRF8StreamRows = kFloatStreamRows;
+#endif
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
-#define REGC_KERNEL(name, task) &name,
+#define REGC_KERNEL(name, task) name,
 #include "kernels/kernels.inc"
 #undef REGC_KERNEL
     kTernaryStreamRows,
     kTernary5StreamRows,
     kFloatStreamRows,
+    kRF8StreamRows,
 };
 
 }  // namespace regc::kernels::REGC_ISA
