@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regc.compiler.calibration import Calibration
+from regc.compiler.calibration.calibration import given_options
 from regc.compiler.calibration.gather import MEMORY
 from regc.compiler.compile import compile_model
 from regc.compiler.errors import RegcError, UsageError
@@ -114,6 +115,8 @@ def _check(job: Job) -> tuple[Model, Calibration | None]:
     model = load(job.model)
     _check_places(job, model)
     if job.calibration is None:
+        if unused := given_options(job.samples, job.mask):
+            raise UsageError(f"{unused}: give calibration inputs by --calibration, or leave it out")
         return model, None
     calibration = Calibration(
         job.calibration,

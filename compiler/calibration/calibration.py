@@ -9,6 +9,7 @@ from pathlib import Path
 from regc.compiler.calibration.gather import MEMORY, Gathering, Options
 from regc.compiler.calibration.inlets import Effort
 from regc.compiler.calibration.store import Stored, is_statistics
+from regc.compiler.errors import UsageError
 from regc.compiler.feeds.inputs import inputs_of_model
 from regc.compiler.feeds.sources import Feeds, Given, open_feeds
 from regc.compiler.inflows import Inflows, Nothing, Wanted
@@ -41,6 +42,11 @@ class Calibration:
         self.statistics: Stored | None = None
         self.feeds: Feeds | None = None
         if isinstance(self.data, str | Path) and is_statistics(Path(self.data)):
+            if unused := given_options(self.samples, self.mask):
+                raise UsageError(
+                    f"{unused} does nothing with {self.data}, which holds statistics that are gathered already; give "
+                    "the inputs themselves, or leave it out"
+                )
             self.statistics = Stored(Path(self.data))
         else:
             self.feeds = open_feeds(self.data, self.samples, self.seed)
@@ -73,3 +79,9 @@ class Calibration:
         if self.feeds is None:
             return f"statistics from {self.data}"
         return f"{self.feeds.words}: {self.effort.words}" if self.effort.runs else f"{self.feeds.words}: not needed"
+
+
+def given_options(samples: int | None, mask: str | None) -> str:
+    """Which options that say how inputs are run were given, as on the command line; empty when none was."""
+    given = {"--samples": samples is not None, "--mask": mask is not None}
+    return ", ".join(name for name, there in given.items() if there)

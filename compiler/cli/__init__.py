@@ -52,7 +52,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="regc", message="regc %(version)s")
 def main() -> None:
-    """Compress ONNX models: low rank, ternary and RF8 weights, for any ONNX Runtime.
+    """Compress ONNX models: sparse, low-rank, ternary, RF8 and integer weights, for any ONNX Runtime.
 
     \b
       regc inspect model.onnx

@@ -41,7 +41,7 @@ Exit codes:
     "--target",
     type=click.Choice(["cpu", "stock"]),
     default="cpu",
-    help="Our operators, or only those that ONNX Runtime has already: 2-bit MatMulNBits for ternary weights.",
+    help="Our operators, or only those that ONNX Runtime has already: MatMulNBits for ternary and int weights.",
     show_default=True,
 )
 @click.option(

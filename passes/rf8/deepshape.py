@@ -40,21 +40,26 @@ def narrowed(weight: Float32, factor: float = SHAPE_FACTOR) -> Float32:
     reach = float(np.quantile(distance, 1 - UNTOUCHED))
     body = np.flatnonzero(distance <= reach)
     law = describe(centred[body])
-    if not law.deviation > 0:
+    places = _places(law.shape * factor, law.deviation, reach, len(body)) if law.deviation > 0 else None
+    if places is None:
         return weight
     moved = weight.reshape(-1).copy()
-    places = _places(law.shape * factor, law.deviation, reach, len(body))
     order = body[np.argsort(centred[body], kind="stable")]
     moved[order] += places - centred[order]
     return _rescaled(moved.reshape(weight.shape), weight)
 
 
-def _places(shape: float, deviation: float, reach: float, count: int) -> Float32:
-    """Where ``count`` values of a generalized Gaussian cut at ``reach`` lie, in rising order: its quantiles."""
+def _places(shape: float, deviation: float, reach: float, count: int) -> Float32 | None:
+    """Where ``count`` values of a generalized Gaussian cut at ``reach`` lie, in rising order: its quantiles.
+
+    None where all of it is within a level of zero: a weight of few values and one outlier far beyond the others.
+    """
     levels = np.linspace(-reach, reach, _LEVELS + 1)
     middles = (levels[1:] + levels[:-1]) / 2
     density = np.exp(-((np.abs(middles) / scale_of(shape, deviation)) ** shape))
     below = np.concatenate([[0], np.cumsum(density)])
+    if not below[-1] > 0:
+        return None
     ranks = (np.arange(count) + 0.5) / count
     return np.interp(ranks, below / below[-1], levels).astype(np.float32)
 

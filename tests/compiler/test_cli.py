@@ -146,6 +146,8 @@ def test_selectors_reach_the_passes(path: Path) -> None:
         (("--passes", "rf8", "--report", "r.txt"), 2, "a report is .json or .html"),
         (("--passes", "rf8", "--calibration", "no/such"), 2, "no such file or folder"),
         (("--passes", "rf8", "--no-verify", "--min-sqnr", "3"), 2, "leave out --no-verify"),
+        (("--passes", "rf8", "--mask", "m"), 2, "--mask: give calibration inputs"),
+        (("--passes", "rf8", "--samples", "3"), 2, "--samples: give calibration inputs"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(path: Path, arguments: tuple[str, ...], code: int, words: str) -> None:

@@ -143,6 +143,9 @@ def test_weights_without_a_law_stay_as_they_are() -> None:
     lonely = np.zeros((4, 8), np.float32)
     lonely[1, 2] = 3
     assert np.isfinite(deepshape.narrowed(lonely, 0.8)).all()
+    outlier = gaussian(1, 256)
+    outlier[0, 0] = 1e6  # all the others are within one level of zero
+    np.testing.assert_array_equal(deepshape.narrowed(outlier, 0.8), outlier)
 
 
 def test_deepshape_shows_its_cost_and_its_gain(site: MakeSite) -> None:

@@ -1,6 +1,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -99,3 +100,9 @@ def test_a_model_without_weights(path: Path) -> None:
     onnx.save(model("g (float[b,8] x) => (float[b,8] y) { y = Neg(x) }"), path)
     with pytest.raises(RegcError, match="no weights"):
         calibrate_model(path, Calibration([{"x": normal(3, 8)}]), path.with_name("s.npz"), lambda progress: None)
+
+
+@pytest.mark.parametrize("options", [{"samples": 3}, {"mask": "i"}])
+def test_options_for_inputs_are_refused_with_statistics(path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"--{next(iter(options))} does nothing with .*s.npz"):
+        Calibration(written(path), **options)
