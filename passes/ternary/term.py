@@ -77,6 +77,8 @@ class TernaryTerm(Coded):
         """Trits are the two-bit levels -1, 0 and 1; a block's scale is its group's multiplier times the row's scale."""
         if not self.int8_activations:
             return "MatMulNBits with 2 bits is fast with int8 activations only; leave out act=float32"
+        if self.five:
+            return "MatMulNBits stores 2 bits a weight, not 1.6; leave out storage=1.6bit"
         block = self._block(blocks[2])
         if block is None:
             known = ", ".join(map(str, sorted(blocks[2])))

@@ -52,7 +52,11 @@ def test_ternary_as_two_bits_is_the_same_matrix(inputs: int, group: int | None, 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"group": 16}, "blocks of 32, 64, 128, not of 16"), ({"act": "float32"}, "leave out act=float32")],
+    [
+        ({"group": 16}, "blocks of 32, 64, 128, not of 16"),
+        ({"act": "float32"}, "leave out act=float32"),
+        ({"storage": "1.6bit"}, "leave out storage=1.6bit"),
+    ],
 )
 def test_what_has_no_fast_kernel_is_refused_with_the_reason(options: dict[str, Any], words: str) -> None:
     proto = model("g (float[n,512] x) => (float[n,384] y) { y = MatMul(x, w) }", w=normal(512, 384))
