@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from regc.compiler.compile import CompileResult, compile_model
     from regc.compiler.errors import ModelError, RegcError, UsageError
     from regc.compiler.model import Model, load, save
-    from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo, option
+    from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo, Surveyed, option
     from regc.compiler.pipeline import PassManager
     from regc.compiler.records import Progress, SiteRecord
     from regc.compiler.spec import format_passes, parse_passes
@@ -29,7 +29,7 @@ _HOMES = {
     "compile": ("CompileResult", "compile_model"),
     "errors": ("ModelError", "RegcError", "UsageError"),
     "model": ("Model", "load", "save"),
-    "passes": ("Decision", "Pass", "Preview", "Refusal", "SiteInfo", "option"),
+    "passes": ("Decision", "Pass", "Preview", "Refusal", "SiteInfo", "Surveyed", "option"),
     "pipeline": ("PassManager",),
     "records": ("Progress", "SiteRecord"),
     "spec": ("format_passes", "parse_passes"),
@@ -59,6 +59,7 @@ __all__ = [
     "SiteRecord",
     "Statistics",
     "Sum",
+    "Surveyed",
     "Term",
     "UsageError",
     "compile_model",

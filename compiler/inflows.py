@@ -24,6 +24,9 @@ class Inflows(Protocol):
     def put(self, site: Site, term: Term) -> None:
         """Hear what became of a weight; those after it may then see its outputs as they are now."""
 
+    def original(self) -> Inflows:
+        """The same before any weight is changed, to look through all of them first."""
+
 
 Calibrate = Callable[[Model, Wanted], Inflows]
 """Called once, before the first weight is changed."""
@@ -41,6 +44,9 @@ class Known:
     def put(self, site: Site, term: Term) -> None:
         """They stay as they are."""
 
+    def original(self) -> Inflows:  # noqa: D102
+        return self
+
 
 @dataclass(frozen=True)
 class Nothing:
@@ -51,3 +57,6 @@ class Nothing:
 
     def put(self, site: Site, term: Term) -> None:
         """Nothing to do."""
+
+    def original(self) -> Inflows:  # noqa: D102
+        return self

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -60,7 +61,8 @@ class Decision:
 
     ``after`` is None for a refusal, whose words are ``reason``. ``error`` is ``||W - W'|| / ||W||`` of the leaf,
     ``output_error`` is ``||X W'^T - X W^T|| / ||X W^T||`` over the calibration rows X that flow into it, None when
-    their Gram matrix is not known.
+    their Gram matrix is not known. ``allotted`` is the share of a budget over several weights that this one was given,
+    as options such as ``rank=48``; empty when there was none to share.
     """
 
     site: str
@@ -71,6 +73,15 @@ class Decision:
     reason: str | None = None
     error: float | None = None
     output_error: float | None = None
+    allotted: str = ""
+
+
+class Surveyed(NamedTuple):
+    """One weight as it came, with what flows into it where that is known, for a pass to plan with."""
+
+    site: SiteInfo
+    weight: Dense
+    inputs: Statistics | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +124,20 @@ class Pass(ABC):
         ``inputs`` is what flows into this leaf, with at least what :meth:`needs` asked for; None when the model is
         compressed without calibration inputs, or when this weight's inputs cannot be seen.
         """
+
+    @property
+    def shares(self) -> bool:
+        """Whether an option is one budget over all weights, which :meth:`plan` shares out before any is changed."""
+        return False
+
+    def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:
+        """Share one budget out: by name of the weight, this pass with options that hold for that one alone, or why it
+        gets nothing. Called only when it :attr:`shares`.
+
+        ``surveyed`` reads the weights that the pass may take one after the other, as they came; keep figures of them,
+        not the weights. Their inputs are those of the original model, with what :meth:`needs` asked for.
+        """
+        raise NotImplementedError(type(self).__name__)
 
 
 def option(default: Any, help: str, unit: str = "") -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from regc.compiler.lower import Lowering
 from regc.compiler.lower.gather import row_operator
 from regc.compiler.lower.shapes import fold_shapes
 from regc.compiler.model import Model
-from regc.compiler.passes import Decision, Pass, Refusal, SiteInfo
+from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo
+from regc.compiler.planning import NO_PLANS, NOT_FINITE, Plans, allotted, check_order, share_out
 from regc.compiler.records import Progress, SiteRecord
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
@@ -35,7 +36,7 @@ class PassManager:
     may be emitted. ``callback`` hears of progress.
 
     Raises:
-        UsageError: no pass, or a structural pass (such as low-rank) after one that leaves only codes.
+        UsageError: no pass, or one that cannot follow another; see :func:`regc.compiler.planning.check_order`.
     """
 
     def __init__(
@@ -57,31 +58,24 @@ class PassManager:
         self.selection = Selection(tuple(include), tuple(exclude))
         self.target = target
         self.callback = callback or (lambda progress: None)
-        self._check_order()
+        check_order(self.passes)
 
-    def _check_order(self) -> None:
-        for position, later in enumerate(self.passes):
-            for earlier in self.passes[:position]:
-                partial = earlier.include or earlier.exclude
-                if later.structural and not earlier.structural and not partial:
-                    raise UsageError(
-                        f"{later.name} cannot follow {earlier.name}: it needs float weights and {earlier.name} leaves "
-                        f"codes; put {later.name} first, or give {earlier.name} an include or exclude"
-                    )
-
-    def rewrite(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> tuple[Term, list[Decision]]:
+    def rewrite(
+        self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None, plans: Plans = NO_PLANS
+    ) -> tuple[Term, list[Decision]]:
         """Take one weight through all passes: its new term (the weight itself when all refuse) and every answer."""
         term: Term = weight
         decisions: list[Decision] = []
-        for pass_ in self.passes:
-            reason = Selection(pass_.include, pass_.exclude).refuses(site)
-            if reason is not None:
-                decisions.append(Decision(site.name, pass_.name, "", term.label, None, reason))
+        for position, pass_ in enumerate(self.passes):
+            share = plans.of(position, pass_, site)
+            if isinstance(share, Refusal):
+                decisions.append(Decision(site.name, pass_.name, "", term.label, None, share.reason))
                 continue
+            words = allotted(pass_, share)
 
-            def apply(leaf: Leaf, path: str, pass_: Pass = pass_, whole: Term = term) -> Term:
-                result, decision = self._apply(pass_, leaf, path, site, inputs_at(whole, path, inputs))
-                decisions.extend([decision] if decision is not None else [])
+            def apply(leaf: Leaf, path: str, share: Pass = share, words: str = words, whole: Term = term) -> Term:
+                result, decision = self._apply(share, leaf, path, site, inputs_at(whole, path, inputs))
+                decisions.extend([replace(decision, allotted=words)] if decision is not None else [])
                 return result
 
             term = term.map_leaves(apply)
@@ -119,7 +113,11 @@ class PassManager:
         infos = [site.info for site in sites]
         for selection in (self.selection, *(Selection(p.include, p.exclude) for p in self.passes)):
             selection.check(infos)
-        results = self._terms(sites, self._inflows(model, sites, inputs))
+        inflows = self._inflows(model, sites, inputs)
+        plans = NO_PLANS
+        if any(pass_.shares for pass_ in self.passes):
+            plans = share_out(self.passes, self.selection, sites, inflows.original(), self.callback)
+        results = self._terms(sites, inflows, plans)
         if sum(site.nbytes for site in sites) < SMALL:
             results = iter(_paying(list(results), model.opset, self.target))
         lowering = Lowering(model, scopes, self.target)
@@ -139,31 +137,31 @@ class PassManager:
         free = [site for site in sites if not (site.refusal or self.selection.refuses(site.info))]
         return [(site, frozenset(need for p in self.passes for need in _needs(p, site.info))) for site in free]
 
-    def _terms(self, sites: list[Site], inflows: Inflows) -> Iterator[_Result]:
+    def _terms(self, sites: list[Site], inflows: Inflows, plans: Plans) -> Iterator[_Result]:
         total, done = sum(site.nbytes for site in sites), 0
         for site in sites:
             self.callback(Progress("compress", done, total, site.info.name))
-            result = self._term(site, inflows)
+            result = self._term(site, inflows, plans)
             if result.term is not None:
                 inflows.put(site, result.term)
             yield result
             done += site.nbytes
         self.callback(Progress("compress", total, total, ""))
 
-    def _term(self, site: Site, inflows: Inflows) -> _Result:
+    def _term(self, site: Site, inflows: Inflows, plans: Plans) -> _Result:
         reason = site.refusal or self.selection.refuses(site.info)
         if reason is not None:
             return _Result(site, None, [Decision(site.info.name, "", "", str(site.info.dtype), None, reason)])
-        refusals = self._foreseen(site.info)
+        refusals = self._foreseen(site.info, plans)
         if len(refusals) == len(self.passes):
             return _Result(site, None, refusals)
         weight = site.load()
         if not np.isfinite(weight.values).all():
-            decision = Decision(site.info.name, "", "", weight.label, None, "holds NaN or infinite values")
+            decision = Decision(site.info.name, "", "", weight.label, None, NOT_FINITE)
             return _Result(site, None, [decision])
         found = inflows.of(site)
         inputs, unseen = (None, found) if isinstance(found, str) else (found, "")
-        term, decisions = self.rewrite(weight, site.info, inputs)
+        term, decisions = self.rewrite(weight, site.info, inputs, plans)
         if term is weight:
             return _Result(site, None, decisions)
         applied = [decision for decision in decisions if decision.after is not None]
@@ -172,15 +170,14 @@ class PassManager:
         output_error = inputs.output_error(term, weight.values) if inputs is not None else None
         return _Result(site, term, decisions, relative_error(term, weight.values), output_error, unseen)
 
-    def _foreseen(self, site: SiteInfo) -> list[Decision]:
-        """The refusals that follow from shapes and selectors alone, so that the weight need not be read."""
+    def _foreseen(self, site: SiteInfo, plans: Plans) -> list[Decision]:
+        """The refusals that follow from shapes, selectors and plans alone, so that the weight need not be read."""
         refusals = []
-        for pass_ in self.passes:
-            preview = pass_.preview(site.shape, site)
-            reason = Selection(pass_.include, pass_.exclude).refuses(site)
-            reason = reason or (preview.reason if isinstance(preview, Refusal) else None)
-            if reason is not None:
-                refusals.append(Decision(site.name, pass_.name, "", str(site.dtype), None, reason))
+        for position, pass_ in enumerate(self.passes):
+            answer: Pass | Preview | Refusal = plans.of(position, pass_, site)
+            answer = answer.preview(site.shape, site) if isinstance(answer, Pass) else answer
+            if isinstance(answer, Refusal):
+                refusals.append(Decision(site.name, pass_.name, "", str(site.dtype), None, answer.reason))
         return refusals
 
     def _record(self, result: _Result, lowering: Lowering) -> SiteRecord:

@@ -95,6 +95,10 @@ class Gathering:
             self._probe.replace(site, term.dense())
             self._changed = True
 
+    def original(self) -> Gathering:
+        """What flows into weights as long as none is changed, gathered in as few runs as memory allows."""
+        return replace(self, options=replace(self.options, sequential=False)) if self.options.sequential else self
+
     def _inlet(self, index: int, site: Site, needs: frozenset[Need], depends: Mapping[int, int]) -> Inlet:
         found = inflow(site)
         taps = frozenset(tap for tap in found.taps if self._probe.sees(tap))

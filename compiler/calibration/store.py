@@ -128,6 +128,9 @@ class Stored:
     def put(self, site: Site, term: Term) -> None:
         """What is stored was gathered on the original."""
 
+    def original(self) -> Inflows:  # noqa: D102
+        return self
+
     def _read(self, entry: int, count: int) -> Statistics:
         try:
             with zipfile.ZipFile(self.path) as archive:

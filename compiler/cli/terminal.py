@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 110
 """Columns of what is written to a file or a pipe, unless COLUMNS says otherwise."""
-_STAGES = {"calibrate": "calibrating", "compress": "compressing", "save": "writing", "verify": "verifying"}
+_STAGES = {
+    "calibrate": "calibrating",
+    "plan": "planning",
+    "compress": "compressing",
+    "save": "writing",
+    "verify": "verifying",
+}
 
 
 def open_streams() -> None:

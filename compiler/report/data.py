@@ -68,6 +68,7 @@ def _record(record: SiteRecord) -> dict[str, Any]:
                 "reason": decision.reason,
                 "error": plain(decision.error),
                 "output_error": plain(decision.output_error),
+                "allotted": decision.allotted or None,
             }
             for decision in record.decisions
         ],
