@@ -21,7 +21,8 @@ class SiteInfo:
     K)`` of the whole weight. ``multiplied`` tells that our matrix-product operators can take the place of such a
     node; otherwise codes are decoded in front of it. ``splittable`` tells that a product of two factors can be
     emitted as two nodes. ``kernel`` has the spatial sizes of a convolution kernel, whose K inputs are channels x
-    kernel. ``gathered`` tells that a node looks up rows of it, as of an embedding.
+    kernel. ``gathered`` tells that a node looks up rows of it, as of an embedding. ``rows`` are those of x in one
+    product with it: the most in any, None where the model does not fix those of all.
     """
 
     name: str
@@ -33,6 +34,7 @@ class SiteInfo:
     splittable: bool
     kernel: tuple[int, ...] = ()
     gathered: bool = False
+    rows: int | None = None
 
     @property
     def nbytes(self) -> int:

@@ -89,7 +89,7 @@ class PassManager:
             return leaf, None
         answer = pass_.preview(leaf.shape, site)
         result = answer if isinstance(answer, Refusal) else pass_.fit(leaf, site, inputs)
-        unfit = self.target.refuses(result) if site.multiplied and not isinstance(result, Refusal) else None
+        unfit = self.target.refuses(result, site.rows) if site.multiplied and not isinstance(result, Refusal) else None
         if unfit is not None:
             result = Refusal(unfit)
         if not isinstance(result, Refusal) and result.nbytes >= leaf.nbytes:

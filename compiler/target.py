@@ -8,6 +8,7 @@ float8 E4M3 nor int8 with a scale a row holds it for DequantizeLinear. It makes 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,6 +16,7 @@ from typing import ClassVar
 from regc.compiler.errors import UsageError
 from regc.compiler.suggest import nearest
 from regc.compiler.terms import Coded, NBits, Operated, Product, Sum, Term
+from regc.runtime_ops import ops
 from regc.runtime_ops.ops import OPERATORS
 
 FAST_BLOCKS = {2: (128, 64, 32), 4: (256, 128, 64, 32, 16), 8: (256, 128, 64, 32, 16)}
@@ -49,8 +51,11 @@ class Target(ABC):
         """Whether products with a term are better than to decode it as a whole."""
 
     @abstractmethod
-    def refuses(self, term: Term) -> str | None:
-        """Why a weight that is multiplied by must not become this term, in words; None when it may."""
+    def refuses(self, term: Term, rows: int | None = None) -> str | None:
+        """Why a weight that is multiplied by must not become this term, in words; None when it may.
+
+        ``rows`` are those of one product, None where they are not known.
+        """
 
     def nbytes(self, term: Term) -> int:
         """Bytes of a term that is multiplied by, in the form in which it is emitted."""
@@ -65,8 +70,9 @@ class Cpu(Target):
     name: ClassVar[str] = "cpu"
 
     def operator(self, term: Operated, opset: int) -> str | None:
-        """The first that is legal at this opset."""
-        return next((name for name in term.matmuls if OPERATORS[name].since_opset <= opset), None)
+        """The first that is legal at this opset, if it wins."""
+        name = next((name for name in term.matmuls if OPERATORS[name].since_opset <= opset), None)
+        return name if name is not None and _loss(name, term) is None else None
 
     def nbits(self, term: Operated) -> NBits | None:
         """Of a term that we have no operator for."""
@@ -81,8 +87,11 @@ class Cpu(Target):
     def multiplies(self, term: Term, opset: int) -> bool:  # noqa: D102
         return all(self.operator(part, opset) or self.nbits(part) for part in term.operated())
 
-    def refuses(self, term: Term) -> str | None:  # noqa: D102
-        return None
+    def refuses(self, term: Term, rows: int | None = None) -> str | None:
+        """Terms that are there to save work, where they do not save time. Codes save bytes wherever they are."""
+        parts = (part for part in term.operated() if part.matmuls and not isinstance(part, Coded))
+        losses = (_loss(part.matmuls[0], part, rows) for part in parts)
+        return next((loss for loss in losses if loss is not None), None)
 
 
 @dataclass(frozen=True)
@@ -105,9 +114,13 @@ class Stock(Target):
         """Two thin factors are multiplied by even where both are decoded."""
         return isinstance(term, Product | Sum) or any(self.nbits(part) for part in term.operated())
 
-    def refuses(self, term: Term) -> str | None:  # noqa: D102
+    def refuses(self, term: Term, rows: int | None = None) -> str | None:  # noqa: D102
         forms = (part.nbits(FAST_BLOCKS) for part in term.operated())
         return next((f"target stock: {form}" for form in forms if isinstance(form, str)), None)
+
+
+def _loss(operator: str, term: Operated, rows: int | None = None) -> str | None:
+    return ops.loses(operator, term.shape, rows, term.work / math.prod(term.shape))
 
 
 TARGETS: dict[str, Target] = {target.name: target for target in (Cpu(), Stock())}

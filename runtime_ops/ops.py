@@ -5,79 +5,18 @@ name, it lets any ONNX Runtime run the model without our library (the decoding i
 registered the node stays and our kernel runs. A body is legal at the model's own opset, from ``since_opset`` up.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import onnx
-from onnx import helper
 
-from regc.runtime_ops import bodies, integers, lookup
-from regc.runtime_ops.body import Body
-from regc.runtime_ops.endings import ENDINGS, Ending
+from regc.runtime_ops import bodies, integers, lookup, regions
+from regc.runtime_ops.endings import ENDINGS
+from regc.runtime_ops.operator import DOMAIN, MIN_IR_VERSION, VERSION, Operator, ending_in
 
-DOMAIN = "ai.regc"
-VERSION = 1
-MIN_IR_VERSION = 8
-"""Model-local functions exist since this IR version (ONNX 1.10)."""
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator: its name, its inputs in order, what it computes and the function body that defines it.
-
-    ``since_opset`` is the lowest opset of the standard domain at which the body is legal. ``base`` is the operator
-    that the body calls, if it does; ``attributes`` are lists of integers that a node must have.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    doc: str
-    build: Callable[[Body], None]
-    since_opset: int
-    base: str | None = None
-    attributes: tuple[str, ...] = ()
-    least_inputs: int = 1
-    """Inputs K of a weight from which the operator is faster than ONNX Runtime's own with the decoded weight."""
-
-    def pays(self, shape: tuple[int, int]) -> bool:
-        """Whether a weight of this shape ``(N, K)`` is multiplied faster by the operator than in float32."""
-        return shape[1] >= self.least_inputs
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        """The operator as a model-local function for a model of this opset.
-
-        Raises:
-            ValueError: ``opset`` is below ``since_opset``.
-        """
-        if opset < self.since_opset:
-            raise ValueError(f"{self.name} needs opset {self.since_opset}, the model has {opset}")
-        body = Body(opset)
-        self.build(body)
-        imports = [helper.make_opsetid("", opset)]
-        if self.base is not None:
-            imports.append(helper.make_opsetid(DOMAIN, VERSION))
-        function = helper.make_function(
-            DOMAIN, self.name, self.inputs, ["y"], body.nodes, imports, attributes=self.attributes
-        )
-        function.doc_string = self.doc
-        return function
-
-
-def _ending_in(base: Operator, ending: Ending) -> Operator:
-    """The variant of an operator in which something follows the product."""
-
-    def build(b: Body) -> None:
-        product = b.op(base.name, *base.inputs, domain=DOMAIN)
-        b.same_attributes(*base.attributes)
-        ending.build(b, product)
-
-    doc = f"{base.doc} {ending.doc}"
-    inputs = (*base.inputs, *ending.inputs)
-    return Operator(base.name + ending.suffix, inputs, doc, build, base.since_opset, base.name, base.attributes)
-
+__all__ = ["DOMAIN", "MIN_IR_VERSION", "OPERATORS", "VERSION", "Operator", "functions", "loses", "wins"]
 
 _TERNARY_INPUTS = ("codes", "multiplier", "scale", "bias", "shape")
-"""Attributes of Conv. Ours have all of them, for a function body cannot ask which are there."""
+"""What follows x in all operators that multiply by ternary weights."""
 
 _ROUNDED = (
     " On CPUs with AVX512-FP16, RF8 weights meet more than a few rows in float16: rows are scaled by a power of two "
@@ -124,8 +63,7 @@ _MULTIPLY = (
         bodies.ternary_conv,
         since_opset=12,
         attributes=bodies.WINDOW,
-        # One thread, AVX-512 VNNI, over Conv: 1.15 to 3.5 times as fast from 64 inputs on, 0.93 to 1.5 times below.
-        least_inputs=64,
+        region=regions.CONVOLUTION,
     ),
     Operator(
         "RF8MatMul",
@@ -156,6 +94,7 @@ _MULTIPLY = (
         "y = gated(x) * transpose(W) + bias for finite W; gated(x) is x, zero where |x| * norms < threshold.",
         bodies.gated_matmul,
         since_opset=9,
+        region=regions.GATED,
     ),
     Operator(
         "GatedRF8MatMul",
@@ -163,6 +102,7 @@ _MULTIPLY = (
         "y = gated(x) * transpose(W) + bias for RF8 W; gated(x) is x, zero where |x| * norms < threshold." + _ROUNDED,
         bodies.gated_rf8_matmul,
         since_opset=9,
+        region=regions.GATED_RF8,
     ),
 )
 _DECODE = (
@@ -245,7 +185,7 @@ _GATHER = (
         since_opset=11,
     ),
 )
-_ENDING_IN = tuple(_ending_in(base, ending) for base in _MULTIPLY for ending in ENDINGS.values())
+_ENDING_IN = tuple(ending_in(base, ending) for base in _MULTIPLY for ending in ENDINGS.values())
 
 OPERATORS: dict[str, Operator] = {
     operator.name: operator for operator in (*_MULTIPLY, *_ENDING_IN, *_GATHER, *_DECODE, *_INT_DECODE)
@@ -261,3 +201,20 @@ def functions(names: Iterable[str], opset: int) -> list[onnx.FunctionProto]:
     called = {OPERATORS[operator.base] for operator in named if operator.base is not None}
     ordered = sorted(named | called, key=lambda operator: (operator.base is not None, operator.name))
     return [operator.function(opset) for operator in ordered]
+
+
+def loses(operator: str, shape: tuple[int, int], rows: int | None = None, share: float = 1.0) -> str | None:
+    """Why an operator is no faster than what takes its place otherwise, in words; None where it wins.
+
+    ``shape`` is ``(N, K)`` of the weight. ``rows`` are the rows of x in one product, None where they are not known:
+    the operator then has to win for some number of them. ``share`` is the part of the weight that a row uses, of
+    GatedMatMul the mean share of inputs that pass the gate, of BlockSparseMatMul the share of blocks that are kept.
+    How that was measured is told in :mod:`regc.runtime_ops.regions`, which has the numbers.
+    """
+    found = OPERATORS[operator].region.loses(shape[1], rows, share)
+    return None if found is None else f"{operator} {found}"
+
+
+def wins(operator: str, shape: tuple[int, int], rows: int | None = None, share: float = 1.0) -> bool:
+    """Whether an operator is faster than what takes its place otherwise; see :func:`loses`."""
+    return loses(operator, shape, rows, share) is None

@@ -7,6 +7,7 @@ Constant nodes, in the bodies of If, Loop and Scan, and in model-local functions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,6 +185,7 @@ def _site(model: Model, scopes: Scopes, holders: list[Holder]) -> Site:
         gathered=any(gatherable(holder, reader) for holder, reader in pairs),
         splittable=all(reader.role.splittable and reader.layout.same_as(holder.layout) for holder, reader in pairs),
         kernel=pairs[0][1].shape[2:] if all(reader.node.op in _CONVOLUTIONS for _, reader in pairs) else (),
+        rows=_rows([reader for holder, reader in pairs if replaceable(holder, reader)]),
     )
     return Site(info, holders, _refusal(model, scopes, holders))
 
@@ -196,6 +198,20 @@ def replaceable(holder: Holder, reader: Reader) -> bool:
 def gatherable(holder: Holder, reader: Reader) -> bool:
     """Whether the reader looks up rows of the matrix as the site has it."""
     return reader.role.gathered and reader.layout.same_as(holder.layout)
+
+
+def _rows(products: list[Reader]) -> int | None:
+    """The most rows of x in one of several products; None where the model does not fix those of each."""
+    rows = [_product_rows(reader) for reader in products]
+    return max((count for count in rows if count is not None), default=None) if None not in rows else None
+
+
+def _product_rows(reader: Reader) -> int | None:
+    node = reader.node
+    known = [tensor.shape for tensor in (node.outputs[0], node.inputs[0]) if tensor.shape is not None]
+    if not known or reader.role.index != 1 or node.attrs.get("transA", 0):
+        return None
+    return math.prod(known[0][:-1]) if all(isinstance(size, int) for size in known[0][:-1]) else None
 
 
 def _refusal(model: Model, scopes: Scopes, holders: list[Holder]) -> str | None:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.terms import Coded, NBits
+from regc.runtime_ops import ops
 from regc.runtime_ops.formats import nbits, rows, ternary, ternary5
-from regc.runtime_ops.ops import OPERATORS
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -128,7 +128,7 @@ class TernaryTerm(Coded):
         if not (self.int8_activations and exact and ordered):
             return None
         name = "TernaryConv"
-        return name if OPERATORS[name].pays(self.shape) else None
+        return name if ops.wins(name, self.shape) else None
 
     def by_taps(self, taps: int) -> TernaryTerm:  # noqa: D102
         if taps == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from regc.compiler.errors import UsageError
 from regc.compiler.passes import SiteInfo
 from regc.compiler.target import FAST_BLOCKS, TARGETS
 from regc.compiler.terms import Dense, NBits
-from regc.passes import RF8, LowRank, Ternary
+from regc.passes import RF8, GroupSparse, LowRank, Ternary
 from regc.passes.ternary.term import TernaryTerm
 from regc.runtime_ops.formats import nbits
+from regc.runtime_ops.ops import OPERATORS
+from regc.runtime_ops.regions import Region
 from support import Array, model, normal, op_types, run
 
 STOCK = TARGETS["stock"]
@@ -187,3 +190,30 @@ def test_levels_round_trip(bits: int) -> None:
     np.testing.assert_array_equal(nbits.unpack(packed, bits, 50), levels)
     with pytest.raises(ValueError, match="levels must be"):
         nbits.pack(levels + half, bits, 32)
+
+
+# --- where operators of ours would be slower ----------------------------------------------------------------
+
+
+def sparse_products(rows: int | str) -> onnx.ModelProto:
+    return model(f"g (float[{rows},512] x) => (float[{rows},384] y) {{ y = MatMul(x, w) }}", w=normal(512, 384))
+
+
+def test_work_that_is_not_saved_where_it_pays_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    region = Region(uses=((8, 0.7),))
+    monkeypatch.setitem(OPERATORS, "BlockSparseMatMul", replace(OPERATORS["BlockSparseMatMul"], region=region))
+    half, most = GroupSparse(sparsity=0.5), GroupSparse(sparsity=0.2)
+    assert op_types(compile_model(sparse_products(8), [half]).model.to_proto()) == ["ai.regc::BlockSparseMatMul"]
+    assert op_types(compile_model(sparse_products("n"), [half]).model.to_proto()) == ["ai.regc::BlockSparseMatMul"]
+    many = compile_model(sparse_products(9), [half])
+    assert many.records[0].reason == "group-sparse: BlockSparseMatMul is faster up to 8 rows, a product has 9"
+    for rows in (8, "n"):
+        words = "BlockSparseMatMul is faster where a product of 8 rows uses up to 70% of the weight, it uses 80%"
+        assert compile_model(sparse_products(rows), [most]).records[0].reason == f"group-sparse: {words}"
+
+
+def test_codes_are_decoded_where_their_operator_loses(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = replace(OPERATORS["RF8MatMul"], region=Region(least_inputs=513))
+    monkeypatch.setitem(OPERATORS, "RF8MatMul", slow)
+    result = compile_model(sparse_products("n"), [RF8()])
+    assert op_types(result.model.to_proto()) == ["ai.regc::RF8Decode", "Transpose", "MatMul"]

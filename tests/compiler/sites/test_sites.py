@@ -223,3 +223,21 @@ def test_long_chains() -> None:
     names = [f"t{i}" for i in range(1500)]
     chain = " ".join(f"{after} = Identity({before})" for before, after in zip(["w", *names], names, strict=False))
     assert only(model(f"g (float[n,40] x) => (float y) {{ {chain} y = MatMul(x, t1499) }}", w=W.T)).info.multiplied
+
+
+TWICE = "y = MatMul(x, w) u = MatMul(z, w)"
+
+
+@pytest.mark.parametrize(
+    ("graph", "rows"),
+    [
+        ("g (float[3,5,40] x) => (float[3,5,24] y) { y = MatMul(x, w) }", 15),
+        ("g (float[40] x) => (float[24] y) { y = MatMul(x, w) }", 1),
+        ("g (float[n,40] x) => (float[n,24] y) { y = MatMul(x, w) }", None),
+        ("g (float[40,5] x) => (float[5,24] y) { y = Gemm<transA=1>(x, w) }", None),
+        (f"g (float[3,40] x, float[5,40] z) => (float[3,24] y, float[5,24] u) {{ {TWICE} }}", 5),
+        (f"g (float[3,40] x, float[n,40] z) => (float[3,24] y, float[n,24] u) {{ {TWICE} }}", None),
+    ],
+)
+def test_the_rows_of_products_where_the_model_fixes_them(graph: str, rows: int | None) -> None:
+    assert only(model(graph, w=np.ascontiguousarray(W.T))).info.rows == rows

@@ -1,0 +1,45 @@
+"""What the compiler is told of where operators win."""
+
+from __future__ import annotations
+
+import pytest
+
+from regc.runtime_ops import ops
+from regc.runtime_ops.regions import Region
+
+REGION = Region(least_inputs=32, uses=((1, 0.9), (8, 0.25)))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "rows", "share", "words"),
+    [
+        (32, 1, 0.9, None),
+        (31, 1, 0.1, "is faster from 32 inputs on, the weight has 31"),
+        (32, 1, 0.95, "is faster where a product of 1 row uses up to 90% of the weight, it uses 95%"),
+        (32, 2, 0.25, None),
+        (32, 8, 0.3, "is faster where a product of 8 rows uses up to 25% of the weight, it uses 30%"),
+        (32, 9, 0.01, "is faster up to 8 rows, a product has 9"),
+        (32, None, 0.9, None),
+        (32, None, 0.95, "is faster where a product of 1 row uses up to 90% of the weight, it uses 95%"),
+    ],
+)
+def test_a_region_answers_in_words(inputs: int, rows: int | None, share: float, words: str | None) -> None:
+    assert REGION.loses(inputs, rows, share) == words
+
+
+@pytest.mark.parametrize("name", ops.OPERATORS)
+def test_every_region_is_in_order(name: str) -> None:
+    region = ops.OPERATORS[name].region
+    limits, shares = zip(*region.uses, strict=True)
+    assert list(limits) == sorted(set(limits))
+    assert list(shares) == sorted(shares, reverse=True)
+    assert 0 < min(shares) <= max(shares) <= 1
+
+
+def test_a_variant_with_an_ending_wins_where_its_base_does() -> None:
+    assert ops.OPERATORS["GatedMatMulAdd"].region is ops.OPERATORS["GatedMatMul"].region
+
+
+def test_the_operator_is_named() -> None:
+    assert ops.wins("TernaryConv", (64, 64))
+    assert ops.loses("TernaryConv", (64, 63)) == "TernaryConv is faster from 64 inputs on, the weight has 63"
