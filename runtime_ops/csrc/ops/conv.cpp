@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "ops/broadcast.h"
+#include "ops/buffer.h"
 #include "ops/error.h"
 #include "ops/shape_inference.h"
 
@@ -12,8 +13,6 @@ namespace {
 
 using kernels::Geometry;
 using kernels::Matrix;
-
-const ConvOperator& self(const abi::CustomOp* op) { return *static_cast<const ConvOperator*>(op); }
 
 // A node of a session.
 class Conv {
@@ -87,16 +86,6 @@ class Conv {
   std::optional<Matrix> constant_;
 };
 
-OrtStatus* create(const abi::CustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) noexcept {
-  *kernel = nullptr;
-  return guarded(self(op).api, [&] { *kernel = new Conv(self(op), info); });
-}
-
-OrtStatus* compute(void* kernel, OrtKernelContext* context) noexcept {
-  const auto& conv = *static_cast<const Conv*>(kernel);
-  return guarded(conv.api(), [&] { conv.compute(context); });
-}
-
 void infer(const ConvOperator& op, OrtShapeInferContext* context) {
   const Dimensions x = dimensions_of(op.api, context, 0);
   const Dimensions scale = dimensions_of(op.api, context, op.spec.scale_index);
@@ -122,26 +111,15 @@ void infer(const ConvOperator& op, OrtShapeInferContext* context) {
 }
 
 OrtStatus* infer_conv(const abi::CustomOp* op, OrtShapeInferContext* context) noexcept {
-  return guarded(self(op).api, [&] { infer(self(op), context); });
+  const auto& self = *static_cast<const ConvOperator*>(op);
+  return guarded(self.api, [&] { infer(self, context); });
 }
 
 }  // namespace
 
 ConvOperator::ConvOperator(const abi::Api& runtime, const ConvSpec& base, const EndingSpec& follows)
-    : abi::CustomOp{},
-      api(runtime),
-      name(std::string(base.name) + follows.suffix),
-      ending(follows.ending),
-      spec(base),
-      inputs(base.inputs) {
-  if (adds()) inputs.push_back({"other", abi::kFloat});
-  set_common_fields(*this);
-  GetName = [](const CustomOp* op) { return self(op).name.c_str(); };
-  GetInputType = [](const CustomOp* op, size_t index) { return self(op).inputs[index].type; };
-  GetInputTypeCount = [](const CustomOp* op) { return self(op).inputs.size(); };
-  KernelDestroy = [](void* kernel) { delete static_cast<Conv*>(kernel); };
-  CreateKernelV2 = create;
-  KernelComputeV2 = compute;
+    : EndedOperator(runtime, base, follows) {
+  set_node<ConvOperator, Conv>(*this);
   InferOutputShapeFn = infer_conv;
 }
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ops/convolve.h"
-#include "ops/matmul.h"
+#include "ops/ended.h"
 #include "ops/operator.h"
 
 namespace regc::ops {
@@ -26,14 +26,8 @@ struct ConvSpec {
 ConvSpec ternary_conv();
 
 // An operator as the runtime gets to know it; must outlive the sessions that use it.
-struct ConvOperator : abi::CustomOp {
+struct ConvOperator : EndedOperator<ConvSpec> {
   ConvOperator(const abi::Api& runtime, const ConvSpec& base, const EndingSpec& follows);
-  bool adds() const { return ending == kernels::Ending::add; }
-  const abi::Api& api;
-  const std::string name;
-  const kernels::Ending ending;
-  const ConvSpec spec;            // of the base
-  std::vector<InputSpec> inputs;  // all of them
 };
 
 }  // namespace regc::ops

@@ -85,16 +85,6 @@ class Gather {
   const std::unique_ptr<const Table> constant_;
 };
 
-OrtStatus* create(const abi::CustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) noexcept {
-  *kernel = nullptr;
-  return guarded(self(op).api, [&] { *kernel = new Gather(self(op), info); });
-}
-
-OrtStatus* compute(void* kernel, OrtKernelContext* context) noexcept {
-  const auto& gather = *static_cast<const Gather*>(kernel);
-  return guarded(gather.api(), [&] { gather.compute(context); });
-}
-
 }  // namespace
 
 GatherOperator::GatherOperator(const abi::Api& runtime, const GatherSpec& gather)
@@ -103,9 +93,7 @@ GatherOperator::GatherOperator(const abi::Api& runtime, const GatherSpec& gather
   GetName = [](const CustomOp* op) { return self(op).spec.name; };
   GetInputType = [](const CustomOp* op, size_t index) { return self(op).spec.inputs[index].type; };
   GetInputTypeCount = [](const CustomOp* op) { return self(op).spec.inputs.size(); };
-  KernelDestroy = [](void* kernel) { delete static_cast<Gather*>(kernel); };
-  CreateKernelV2 = create;
-  KernelComputeV2 = compute;
+  set_node<GatherOperator, Gather>(*this);
   InferOutputShapeFn = infer_gather;
 }
 

@@ -9,8 +9,6 @@ namespace regc::ops {
 
 namespace {
 
-const Operator& self(const abi::CustomOp* op) { return *static_cast<const Operator*>(op); }
-
 // A node of a session.
 class MatMul {
  public:
@@ -80,33 +78,11 @@ class MatMul {
   const std::unique_ptr<const Weight> constant_;
 };
 
-OrtStatus* create(const abi::CustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) noexcept {
-  *kernel = nullptr;
-  return guarded(self(op).api, [&] { *kernel = new MatMul(self(op), info); });
-}
-
-OrtStatus* compute(void* kernel, OrtKernelContext* context) noexcept {
-  const auto& matmul = *static_cast<const MatMul*>(kernel);
-  return guarded(matmul.api(), [&] { matmul.compute(context); });
-}
-
 }  // namespace
 
 Operator::Operator(const abi::Api& runtime, const MatMulSpec& base, const EndingSpec& follows)
-    : abi::CustomOp{},
-      api(runtime),
-      name(std::string(base.name) + follows.suffix),
-      ending(follows.ending),
-      spec(base),
-      inputs(base.inputs) {
-  if (adds()) inputs.push_back({"other", abi::kFloat});
-  set_common_fields(*this);
-  GetName = [](const CustomOp* op) { return self(op).name.c_str(); };
-  GetInputType = [](const CustomOp* op, size_t index) { return self(op).inputs[index].type; };
-  GetInputTypeCount = [](const CustomOp* op) { return self(op).inputs.size(); };
-  KernelDestroy = [](void* kernel) { delete static_cast<MatMul*>(kernel); };
-  CreateKernelV2 = create;
-  KernelComputeV2 = compute;
+    : EndedOperator(runtime, base, follows) {
+  set_node<Operator, MatMul>(*this);
   InferOutputShapeFn = infer_shape;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "abi/ort_abi.h"
+#include "ops/ended.h"
 #include "ops/multiply.h"
 #include "ops/operator.h"
 #include "ops/tensor.h"
@@ -34,26 +35,9 @@ MatMulSpec block_sparse_rf8_matmul();
 MatMulSpec gated_matmul();
 MatMulSpec gated_rf8_matmul();
 
-// What may follow the product: every operator has a variant for each, whose name ends in `suffix`. The variant
-// that adds takes one more input, after the others: what is added to y, broadcast as by ONNX's Add.
-struct EndingSpec {
-  const char* suffix;
-  kernels::Ending ending;
-};
-constexpr EndingSpec kEndings[] = {
-    {"", kernels::Ending::none},          {"Relu", kernels::Ending::relu}, {"Gelu", kernels::Ending::gelu},
-    {"GeluTanh", kernels::Ending::gelu_tanh}, {"Silu", kernels::Ending::silu}, {"Add", kernels::Ending::add},
-};
-
 // An operator as the runtime gets to know it; must outlive the sessions that use it.
-struct Operator : abi::CustomOp {
+struct Operator : EndedOperator<MatMulSpec> {
   Operator(const abi::Api& runtime, const MatMulSpec& base, const EndingSpec& follows);
-  bool adds() const { return ending == kernels::Ending::add; }
-  const abi::Api& api;
-  const std::string name;
-  const kernels::Ending ending;
-  const MatMulSpec spec;          // of the base
-  std::vector<InputSpec> inputs;  // all of them
 };
 
 // y's shape from those of x, scale and what is added, as far as they are known.

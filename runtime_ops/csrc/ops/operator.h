@@ -7,6 +7,7 @@
 
 #include "abi/ort_abi.h"
 #include "kernels/isa.h"
+#include "ops/error.h"
 #include "ops/tensor.h"
 
 namespace regc::ops {
@@ -46,5 +47,22 @@ float* output(const abi::Api& api, OrtKernelContext* context, const Shape& shape
 
 // Fills in all that does not depend on the operator: CPU, required inputs, one float32 output, version 1.
 void set_common_fields(abi::CustomOp& op);
+
+// Lets the runtime make, run and destroy the nodes of an operator of type Op: objects of class Node, made of the
+// operator and an OrtKernelInfo, which have api() and compute(context).
+template <class Op, class Node>
+void set_node(abi::CustomOp& op) {
+  op.CreateKernelV2 = [](const abi::CustomOp* self, const OrtApi*, const OrtKernelInfo* info,
+                         void** kernel) noexcept -> OrtStatus* {
+    *kernel = nullptr;
+    const Op& own = *static_cast<const Op*>(self);
+    return guarded(own.api, [&] { *kernel = new Node(own, info); });
+  };
+  op.KernelComputeV2 = [](void* kernel, OrtKernelContext* context) noexcept -> OrtStatus* {
+    const auto& node = *static_cast<const Node*>(kernel);
+    return guarded(node.api(), [&] { node.compute(context); });
+  };
+  op.KernelDestroy = [](void* kernel) { delete static_cast<Node*>(kernel); };
+}
 
 }  // namespace regc::ops
