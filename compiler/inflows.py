@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 from regc.compiler.model import Model
 from regc.compiler.sites import Site
 from regc.compiler.statistics import Need, Statistics
-from regc.compiler.terms import Term
+from regc.compiler.terms import Float32, Term
 
 Wanted = Sequence[tuple[Site, frozenset[Need]]]
 """Weights in the order in which they are compressed, and what passes need of each."""
@@ -24,8 +25,20 @@ class Inflows(Protocol):
     def put(self, site: Site, term: Term) -> None:
         """Hear what became of a weight; those after it may then see its outputs as they are now."""
 
-    def original(self) -> Inflows:
-        """The same before any weight is changed, to look through all of them first."""
+    def original(self) -> AbstractContextManager[Original]:
+        """What is known before any weight is changed, to look through all of them first."""
+
+
+class Original(Protocol):
+    """What is known of the weights of a model that is as it came."""
+
+    def of(self, site: Site) -> Statistics | str:
+        """The statistics, or why there are none, in words; no words where none were wanted."""
+
+    def effect(self, site: Site, matrix: Float32) -> float | None:
+        """``||y' - y|| / ||y||`` over outputs y of the model when this weight alone has another matrix ``[N, K]``; None
+        where that is not known.
+        """
 
 
 Calibrate = Callable[[Model, Wanted], Inflows]
@@ -44,8 +57,11 @@ class Known:
     def put(self, site: Site, term: Term) -> None:
         """They stay as they are."""
 
-    def original(self) -> Inflows:  # noqa: D102
-        return self
+    def original(self) -> AbstractContextManager[Original]:  # noqa: D102
+        return nullcontext(self)
+
+    def effect(self, site: Site, matrix: Float32) -> float | None:  # noqa: D102
+        return None
 
 
 @dataclass(frozen=True)
@@ -58,5 +74,8 @@ class Nothing:
     def put(self, site: Site, term: Term) -> None:
         """Nothing to do."""
 
-    def original(self) -> Inflows:  # noqa: D102
-        return self
+    def original(self) -> AbstractContextManager[Original]:  # noqa: D102
+        return nullcontext(self)
+
+    def effect(self, site: Site, matrix: Float32) -> float | None:  # noqa: D102
+        return None

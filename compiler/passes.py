@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from regc.compiler.statistics import Need, Statistics
-from regc.compiler.terms import Dense, Term
+from regc.compiler.terms import Dense, Float32, Term
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,16 @@ class Decision:
 
 
 class Surveyed(NamedTuple):
-    """One weight as it came, with what flows into it where that is known, for a pass to plan with."""
+    """One weight as it came, with what flows into it where that is known, for a pass to plan with.
+
+    ``effect`` of a matrix ``[N, K]`` is ``||y' - y|| / ||y||`` over some outputs y of the model when this weight alone
+    becomes that matrix, None where it is not known. It loads the model and runs it on a few calibration inputs.
+    """
 
     site: SiteInfo
     weight: Dense
     inputs: Statistics | None
+    effect: Callable[[Float32], float | None]
 
 
 @dataclass(frozen=True, kw_only=True)

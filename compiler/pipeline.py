@@ -116,7 +116,8 @@ class PassManager:
         inflows = self._inflows(model, sites, inputs)
         plans = NO_PLANS
         if any(pass_.shares for pass_ in self.passes):
-            plans = share_out(self.passes, self.selection, sites, inflows.original(), self.callback)
+            with inflows.original() as original:
+                plans = share_out(self.passes, self.selection, sites, original, self.callback)
         results = self._terms(sites, inflows, plans)
         if sum(site.nbytes for site in sites) < SMALL:
             results = iter(_paying(list(results), model.opset, self.target))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from regc.compiler.errors import UsageError
-from regc.compiler.inflows import Inflows
+from regc.compiler.inflows import Original
 from regc.compiler.passes import Pass, Refusal, SiteInfo, Surveyed, options_of
 from regc.compiler.records import Progress
 from regc.compiler.select import Selection
@@ -63,7 +64,7 @@ def share_out(
     passes: Sequence[Pass],
     selection: Selection,
     sites: Sequence[Site],
-    inflows: Inflows,
+    original: Original,
     callback: Callable[[Progress], None],
 ) -> Plans:
     """Let every pass with one budget share it out over the weights that it may take and no earlier pass does."""
@@ -74,7 +75,7 @@ def share_out(
             free = [site for site in sites if not (site.refusal or selection.refuses(site.info))]
             mine = [site for site in free if _takes(pass_, site.info) and all(s.refuses(site.info) for s in before)]
             refused: dict[str, Pass | Refusal] = {}
-            shares[position] = {**pass_.plan(_survey(mine, inflows, callback, refused)), **refused}
+            shares[position] = {**pass_.plan(_survey(mine, original, callback, refused)), **refused}
     return Plans(shares)
 
 
@@ -94,7 +95,7 @@ def _takes(pass_: Pass, site: SiteInfo) -> bool:
 
 def _survey(
     sites: Sequence[Site],
-    inflows: Inflows,
+    original: Original,
     callback: Callable[[Progress], None],
     refused: dict[str, Pass | Refusal],
 ) -> Iterator[Surveyed]:
@@ -104,8 +105,9 @@ def _survey(
         callback(Progress("plan", done, total, site.info.name))
         weight = site.load()
         if np.isfinite(weight.values).all():
-            found = inflows.of(site)
-            yield Surveyed(site.info, weight, None if isinstance(found, str) else found)
+            found = original.of(site)
+            effect = partial(original.effect, site)
+            yield Surveyed(site.info, weight, None if isinstance(found, str) else found, effect)
         else:
             refused[site.info.name] = Refusal(NOT_FINITE)
         done += site.nbytes

@@ -206,9 +206,13 @@ class _Pair(Term):
 class Product(_Pair):
     """``W = A @ B`` with A ``[N, r]`` and B ``[r, K]``: two emissions, one after the other.
 
+    ``exact`` tells that it is the weight it was made from, to within rounding; coded factors are no longer that.
+
     Raises:
         ValueError: the inner sizes differ.
     """
+
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if self.first.shape[1] != self.second.shape[0]:
@@ -228,7 +232,8 @@ class Product(_Pair):
 
     @property
     def label(self) -> str:  # noqa: D102
-        return f"rank {self.rank} ({self.first.label} x {self.second.label})"
+        exact = ", exact" if self.exact else ""
+        return f"rank {self.rank}{exact} ({self.first.label} x {self.second.label})"
 
 
 @dataclass(frozen=True, eq=False)

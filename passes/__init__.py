@@ -38,7 +38,7 @@ def bad_choice(pass_: Pass) -> str | None:
     for key, hint in get_type_hints(type(pass_)).items():
         given, kinds = getattr(pass_, key), get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-        if choices and given not in choices and not (given is None and type(None) in kinds):
+        if choices and given not in choices and not isinstance(given, tuple(k for k in kinds if isinstance(k, type))):
             return f"{pass_.name}: {key} must be {' or '.join(choices)}, got {given!r}"
     return None
 

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
+from regc.compiler.calibration.effects import Effects
 from regc.compiler.calibration.inlets import Effort, Inlet, Taps
 from regc.compiler.calibration.probe import Probe
-from regc.compiler.calibration.rows import Mask
+from regc.compiler.calibration.rows import Mask, mask_of
 from regc.compiler.calibration.stages import upstream
 from regc.compiler.calibration.tally import Tally
 from regc.compiler.calibration.taps import Tap, inflow
 from regc.compiler.errors import RegcError, UsageError
-from regc.compiler.feeds.inputs import Feed, inputs_of
+from regc.compiler.feeds.inputs import inputs_of
 from regc.compiler.feeds.sources import Feeds
+from regc.compiler.inflows import Original
 from regc.compiler.model import Model
 from regc.compiler.model.storage import Array
 from regc.compiler.records import Progress
 from regc.compiler.report import text
 from regc.compiler.sites import Site
 from regc.compiler.statistics import Need, Statistics
-from regc.compiler.terms import Term
+from regc.compiler.terms import Float32, Term
 from regc.compiler.verify.running import OK, Runner, first_line, library_status, run
 
 MEMORY = 2 << 30
@@ -95,9 +97,14 @@ class Gathering:
             self._probe.replace(site, term.dense())
             self._changed = True
 
-    def original(self) -> Gathering:
-        """What flows into weights as long as none is changed, gathered in as few runs as memory allows."""
-        return replace(self, options=replace(self.options, sequential=False)) if self.options.sequential else self
+    @contextmanager
+    def original(self) -> Iterator[Original]:
+        """What is known as long as no weight is changed, gathered in as few runs as memory allows."""
+        seen = replace(self, options=replace(self.options, sequential=False)) if self.options.sequential else self
+        with ExitStack() as stack:
+            yield _Original(
+                seen, Effects(self.model, seen._probe, self.feeds, self.options.mask, self.options.threads, stack)
+            )
 
     def _inlet(self, index: int, site: Site, needs: frozenset[Need], depends: Mapping[int, int]) -> Inlet:
         found = inflow(site)
@@ -171,7 +178,7 @@ class Gathering:
             total = self.feeds.count(inputs) or 0
             for count, feed in enumerate(self.feeds.of(inputs), 1):
                 self.callback(Progress("calibrate", count - 1, total, text.count(len(taps), "tensor")))
-                mask = _mask(feed, self.options.mask)
+                mask = mask_of(feed, self.options.mask)
                 try:
                     given = dict(zip(taps, run(session, feed), strict=True))
                     earlier = dict(zip(taps, run(before, feed), strict=True)) if before is not None else {}
@@ -209,6 +216,20 @@ class Gathering:
         return fitted
 
 
+@dataclass(frozen=True)
+class _Original:
+    """The statistics of the original model, and the effects of its weights."""
+
+    gathering: Gathering
+    effects: Effects
+
+    def of(self, site: Site) -> Statistics | str:
+        return self.gathering.of(site)
+
+    def effect(self, site: Site, matrix: Float32) -> float | None:
+        return self.effects.of(site, matrix)
+
+
 class _NotLoadedError(Exception):
     """ONNX Runtime does not load the model that gives tensors out."""
 
@@ -218,17 +239,6 @@ def _runs(array: Array, repeats: int) -> Sequence[Array]:
     if not array.size:
         return []
     return list(array.reshape(-1, *array.shape[repeats:])) if repeats else [array]
-
-
-def _mask(feed: Feed, name: str | None) -> Mask | None:
-    if name is None:
-        return None
-    if name not in feed:
-        raise UsageError(f"--mask {name}: is no input of the model; it takes {', '.join(feed)}")
-    if feed[name].dtype.kind not in "biu":
-        raise UsageError(f"--mask {name}: is {feed[name].dtype}; a mask is integers or booleans, 0 for padding")
-    mask: Mask = feed[name] != 0
-    return mask
 
 
 def _result(tally: Tally) -> Statistics | str:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regc.compiler.errors import UsageError
+from regc.compiler.feeds.inputs import Feed
 from regc.compiler.sites.layout import Shape
 from regc.compiler.terms import Float32
 
@@ -98,3 +100,15 @@ class Patches(Rows):
             less, more = total // 2, total - total // 2
             found.append((less, more) if self.auto_pad == "SAME_UPPER" else (more, less))
         return found
+
+
+def mask_of(feed: Feed, name: str | None) -> Mask | None:
+    """The input of a feed that is the mask, of this name. Raises UsageError when there is none, or none that can be."""
+    if name is None:
+        return None
+    if name not in feed:
+        raise UsageError(f"--mask {name}: is no input of the model; it takes {', '.join(feed)}")
+    if feed[name].dtype.kind not in "biu":
+        raise UsageError(f"--mask {name}: is {feed[name].dtype}; a mask is integers or booleans, 0 for padding")
+    mask: Mask = feed[name] != 0
+    return mask

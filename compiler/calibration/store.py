@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ import numpy as np
 from numpy.lib import format as npy
 
 from regc.compiler.errors import RegcError, UsageError
-from regc.compiler.inflows import Inflows, Wanted
+from regc.compiler.inflows import Inflows, Original, Wanted
 from regc.compiler.model import Model
 from regc.compiler.model.files import check_destination, commit, staging
 from regc.compiler.sites import Site
 from regc.compiler.statistics import Statistics
-from regc.compiler.terms import Term
+from regc.compiler.terms import Float32, Term
 
 PAGE = "regc.statistics.json"
 VERSION = 1
@@ -128,8 +129,12 @@ class Stored:
     def put(self, site: Site, term: Term) -> None:
         """What is stored was gathered on the original."""
 
-    def original(self) -> Inflows:  # noqa: D102
-        return self
+    def original(self) -> AbstractContextManager[Original]:  # noqa: D102
+        return nullcontext(self)
+
+    def effect(self, site: Site, matrix: Float32) -> float | None:
+        """Not known without inputs to run the model on."""
+        return None
 
     def _read(self, entry: int, count: int) -> Statistics:
         try:

@@ -5,9 +5,10 @@ line.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from regc.compiler.errors import UsageError
@@ -18,6 +19,7 @@ NOT_CHECKED = "not checked"
 NOT_LOADED = "cannot be loaded"
 NOT_RUN = "cannot be run"
 CPU = ("CPUExecutionProvider",)
+NO_WEIGHTS: Mapping[str, Any] = MappingProxyType({})
 FATAL = 4
 """ONNX Runtime's log level at which it leaves it to exceptions to tell what is wrong."""
 
@@ -44,8 +46,12 @@ class Runner:
     callback: Callable[[int, int, str], None] | None = None
     steps: int = 3
 
-    def open(self, path: Path, library: bool) -> Any:
-        """An ``onnxruntime.InferenceSession``. Raises whatever ONNX Runtime raises."""
+    def open(self, path: Path, library: bool, weights: Mapping[str, Any] = NO_WEIGHTS) -> Any:
+        """An ``onnxruntime.InferenceSession``. Raises whatever ONNX Runtime raises.
+
+        ``weights`` has an ``OrtValue`` for each initializer that is to have another value than in the file. They must
+        live as long as the session.
+        """
         import onnxruntime  # noqa: PLC0415 - slow to import
 
         onnxruntime.set_seed(0)  # for operators that draw random numbers: two models must draw the same
@@ -53,6 +59,8 @@ class Runner:
         options.log_severity_level = FATAL
         if self.threads:
             options.intra_op_num_threads = self.threads
+        for name, value in weights.items():
+            options.add_initializer(name, value)
         if library:
             from regc import runtime_ops  # noqa: PLC0415
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from regc.compiler.errors import UsageError
-from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
+from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, option
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense, Float32, Product
-from regc.passes import no_gain
-from regc.passes.low_rank.fit import rank_for_ratio, truncate
+from regc.passes import bad_choice, no_gain
+from regc.passes.low_rank.fit import exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
+from regc.passes.low_rank.plan import WHOLE, curve, ranks
 
 DEFAULT_RATIO = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank(Pass):
-    """A weight as the product of two factors, by truncated SVD with the rank rule of PELA (arXiv 2310.10700).
+    """A weight as the product of two factors, by truncated SVD.
 
-    With calibration inputs the factors leave the least error of the outputs, without them of the weight.
-    At most one of ``ratio``, ``rank`` and ``energy`` may be given; with none of them the ratio is 2.
+    With calibration inputs the factors leave the least error of the outputs, without them of the weight. ``ratio`` is
+    for all weights together, which get their ranks by what these matter to the model; some stay whole. With
+    ``rank=pela`` each weight has this ratio, the rule of PELA (arXiv 2310.10700). Whatever is asked for, a weight
+    whose rank is low to within rounding is factored without loss.
 
     Raises:
         UsageError: an option is out of range, or two exclude each other.
@@ -33,9 +37,14 @@ class LowRank(Pass):
     structural: ClassVar[bool] = True
 
     ratio: float | None = option(
-        None, "how many times fewer values; none: 2, unless rank or energy is given", "above 1"
+        None, "how many times fewer values; none: 2, unless a rank or energy is given", "above 1"
     )
-    rank: int | None = option(None, "inner size of the factors, in place of ratio", "1 and up")
+    rank: int | Literal["auto", "pela"] | None = option(
+        None,
+        "inner size of the factors, in place of ratio; or how to find it for a ratio: one budget for all weights (auto "
+        "or none), or the same ratio for each (pela)",
+        "1 and up, auto | pela",
+    )
     energy: float | None = option(
         None,
         "share of the squared singular values, or of the squared outputs, to keep in place of ratio",
@@ -45,17 +54,40 @@ class LowRank(Pass):
     stored: bool = option(False, "also where the node cannot be split in two: a smaller file, multiplied back at load")
 
     def __post_init__(self) -> None:
-        given = [key for key in ("ratio", "rank", "energy") if getattr(self, key) is not None]
-        if len(given) > 1:
-            raise UsageError(f"low-rank: at most one of ratio, rank and energy, got {' and '.join(given)}")
+        if problem := bad_choice(self):
+            raise UsageError(problem)
+        given = {"ratio": self.ratio is not None, "rank": self._fixed, "energy": self.energy is not None}
+        if sum(given.values()) > 1:
+            names = " and ".join(key for key, there in given.items() if there)
+            raise UsageError(f"low-rank: at most one of ratio, rank and energy, got {names}")
+        if self.energy is not None and self.rank is not None:
+            raise UsageError(f"low-rank: rank={self.rank} is for a ratio, energy finds its own; leave one of them out")
         if self.ratio is not None and not 1 < self.ratio < np.inf:
             raise UsageError(f"low-rank: ratio must be above 1, got {self.ratio}")
-        if self.rank is not None and self.rank < 1:
+        if isinstance(self.rank, int) and self.rank < 1:
             raise UsageError(f"low-rank: rank must be 1 or more, got {self.rank}")
         if self.energy is not None and not 0 < self.energy < 1:
             raise UsageError(f"low-rank: energy must be between 0 and 1, got {self.energy}")
         if self.min_outputs < 0:
             raise UsageError(f"low-rank: min_outputs must be 0 or more, got {self.min_outputs}")
+
+    @property
+    def _fixed(self) -> bool:
+        return isinstance(self.rank, int)
+
+    @property
+    def _ratio(self) -> float:
+        return self.ratio or DEFAULT_RATIO
+
+    @property
+    def shares(self) -> bool:  # noqa: D102
+        return self.energy is None and self.rank in (None, "auto")
+
+    def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
+        curves = {survey.site.name: curve(survey, self._ratio) for survey in surveyed}
+        whole = Refusal(f"kept whole: for ratio {self._ratio:g} of all weights together, others lose less by it")
+        found = ranks(curves, self._ratio)
+        return {name: replace(self, ratio=None, rank=rank) if rank != WHOLE else whole for name, rank in found.items()}
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
         if not site.splittable and not self.stored:
@@ -65,9 +97,10 @@ class LowRank(Pass):
             )
         if 0 < shape[0] < self.min_outputs:
             return Refusal(f"{shape[0]} outputs, fewer than min_outputs={self.min_outputs} (PELA's rule)")
-        if self.energy is not None:
+        if self.energy is not None or self.shares:
             reason = self._refuse(shape, 1, site.dtype.itemsize)
-            return Refusal(reason) if reason else Preview(f"rank for {self.energy:.4g} of the energy", None)
+            share = f"{self.energy:.4g} of the energy" if self.energy else f"its share of ratio {self._ratio:g}"
+            return Refusal(reason) if reason else Preview(f"rank for {share}", None)
         rank = self._rank(shape)
         reason = self._refuse(shape, rank, site.dtype.itemsize)
         size = rank * sum(shape) * site.dtype.itemsize
@@ -77,18 +110,20 @@ class LowRank(Pass):
         return frozenset() if isinstance(self.preview(shape, site), Refusal) else frozenset({"gram"})
 
     def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Product | Refusal:  # noqa: D102
-        gram = None if inputs is None else inputs.gram
-        if self.energy is not None:
-            first, second = truncate(weight.values, energy=self.energy, gram=gram)
-            reason = self._refuse(weight.shape, first.shape[1], weight.dtype.itemsize)
-            if reason:
-                return Refusal(reason)
-        else:
-            first, second = truncate(weight.values, rank=self._rank(weight.shape), gram=gram)
-        return Product(_stored(first, weight), _stored(second, weight))
+        found = spectrum(weight.values, None if inputs is None else inputs.gram)
+        rank = self._rank(weight.shape) if self.energy is None else rank_for_energy(found.squares, self.energy)
+        exact = exact_rank(weight.values, found)
+        if exact is not None and self._fixed:
+            exact = exact if exact <= rank else None  # so few were asked for by number
+        rank = rank if exact is None else exact
+        reason = self._refuse(weight.shape, rank, weight.dtype.itemsize)
+        if reason:
+            return Refusal(reason)
+        first, second = (_stored(factor, weight) for factor in factors(weight.values, found, rank))
+        return Product(first, second, exact=exact is not None and weight.dtype == np.float32)
 
     def _rank(self, shape: tuple[int, int]) -> int:
-        return self.rank or rank_for_ratio(shape, self.ratio or DEFAULT_RATIO)
+        return self.rank if isinstance(self.rank, int) else rank_for_ratio(shape, self._ratio)
 
     @staticmethod
     def _refuse(shape: tuple[int, int], rank: int, itemsize: int) -> str | None:

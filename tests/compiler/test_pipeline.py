@@ -40,7 +40,7 @@ def two_layers(**changes: np.ndarray) -> onnx.ModelProto:
 
 
 def test_every_site_has_a_record_with_bytes_and_error() -> None:
-    result = compile_model(two_layers(), [LowRank(ratio=2), RF8()])
+    result = compile_model(two_layers(), [LowRank(rank=85), RF8()])
     assert [record.info.name for record in result.records] == ["first", "second"]
     for record in result.records:
         assert record.changed

@@ -61,7 +61,7 @@ class KeepLargest(Pass):
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:
         self.seen.clear()
         self.seen.update((survey.site.name, survey) for survey in surveyed)
-        norms = {name: float(np.linalg.norm(weight.values)) for name, (_, weight, _) in self.seen.items()}
+        norms = {name: float(np.linalg.norm(weight.values)) for name, (_, weight, *_) in self.seen.items()}
         answer: dict[str, Pass | Refusal] = {}
         for name, norm in norms.items():
             kept = int((self.budget or 0) * norm / sum(norms.values()))
@@ -116,6 +116,7 @@ def test_a_plan_sees_all_weights_that_the_pass_may_take_as_they_came() -> None:
     assert name == survey.site.name == "second"
     np.testing.assert_array_equal(survey.weight.values, onnx.numpy_helper.to_array(proto.graph.initializer[1]).T)
     assert survey.inputs is None
+    assert survey.effect(survey.weight.values) is None
 
 
 @pytest.mark.parametrize("sequential", [True, False])
@@ -145,13 +146,13 @@ def test_weights_that_are_not_finite_have_no_share() -> None:
 
 
 def test_what_an_earlier_pass_may_take_has_no_share() -> None:
-    records = compile_model(three_layers(), [LowRank(include=("first",)), KeepLargest(budget=150)]).records
+    records = compile_model(three_layers(), [LowRank(include=("first",), rank="pela"), KeepLargest(budget=150)]).records
     assert set(KeepLargest.seen) == {"second", "third"}
     assert records[0].after.startswith("rank 85 (")
     assert records[0].decisions[-1].reason == LEFT_OUT
 
 
-@pytest.mark.parametrize("earlier", [RF8(), LowRank()])
+@pytest.mark.parametrize("earlier", [RF8(), LowRank(rank="pela")])
 def test_a_budget_is_shared_out_before_anything_is_changed(earlier: Pass) -> None:
     with pytest.raises(UsageError, match=f"keep-largest cannot follow {earlier.name}: it .*put keep-largest first"):
         PassManager([earlier, KeepLargest(budget=100)])

@@ -445,7 +445,7 @@ def test_the_catalog_is_made_from_the_fields_of_a_pass() -> None:
     assert "group int a whole row inputs that share a scale (a multiple of 16, or 20 for 1.6bit)" in printed
     show_pass(LowRank, console)
     printed = words(out.getvalue())
-    assert "ratio float 2 how many times fewer values; default: 2, unless rank or energy is given" in printed
+    assert "ratio float 2 how many times fewer values; default: 2, unless a rank or energy is given" in printed
     assert f"rf8 {RF8.summary}" in printed
 
 

@@ -62,7 +62,7 @@ def test_any_selector_survives_the_text(selectors: list[str]) -> None:
     [
         (lambda: RF8(include="*W"), r"include takes list, not '\*W'; write include=\('\*W',\)"),
         (lambda: RF8(exclude=(1,)), "exclude takes list"),
-        (lambda: LowRank(rank=2.5), "rank takes int, not 2.5"),
+        (lambda: LowRank(rank=2.5), "rank must be auto or pela, got 2.5"),
         (lambda: LowRank(stored=1), "stored takes bool, not 1"),
     ],
 )

@@ -150,7 +150,7 @@ def factorize(pass_: LowRank, weight: Float32, site: SiteInfo) -> tuple[Product,
     return term, term.first, term.second
 
 
-@pytest.mark.parametrize("options", [{}, {"ratio": 3.0}, {"rank": 7}])
+@pytest.mark.parametrize("options", [{"rank": "pela"}, {"ratio": 3.0, "rank": "pela"}, {"rank": 7}])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_preview_and_fit_agree(site: MakeSite, options: dict[str, Any], dtype: Any) -> None:
     shape, pass_ = (64, 96), LowRank(**options)
@@ -161,8 +161,8 @@ def test_preview_and_fit_agree(site: MakeSite, options: dict[str, Any], dtype: A
     assert term.work == term.rank * sum(shape) < 64 * 96
 
 
-def test_the_default_halves_the_weight(site: MakeSite) -> None:
-    term, _, _ = factorize(LowRank(), gaussian(64, 96), site((64, 96)))
+def test_pela_halves_the_weight(site: MakeSite) -> None:
+    term, _, _ = factorize(LowRank(rank="pela"), gaussian(64, 96), site((64, 96)))
     assert term.rank == 19
     assert term.nbytes <= 64 * 96 * 4 / 2
     assert relative_error(term, gaussian(64, 96)) < 0.75
@@ -192,7 +192,7 @@ def test_energy_that_needs_too_high_a_rank_is_refused(site: MakeSite) -> None:
     ("shape", "options", "words"),
     [
         ((64, 64), {"rank": 32}, "rank 32 of 64x64 takes 4096 values, the weight 4096"),
-        ((64, 64), {"ratio": 40.0}, "64x64: too small, the rank would be 0"),
+        ((64, 64), {"ratio": 40.0, "rank": "pela"}, "64x64: too small, the rank would be 0"),
         ((9, 512), {}, "9 outputs, fewer than min_outputs=10 (PELA's rule)"),
         ((10, 10), {"rank": 4}, "10x10: too small to gain"),
         ((0, 64), {}, "no values"),
@@ -226,6 +226,8 @@ def test_a_node_that_cannot_be_split(site: MakeSite) -> None:
         ({"ratio": 1.0}, "low-rank: ratio must be above 1, got 1.0"),
         ({"ratio": float("nan")}, "got nan"),
         ({"ratio": float("inf")}, "got inf"),
+        ({"rank": "some"}, "low-rank: rank must be auto or pela, got 'some'"),
+        ({"rank": "pela", "energy": 0.5}, "rank=pela is for a ratio"),
         ({"rank": 0}, "low-rank: rank must be 1 or more, got 0"),
         ({"energy": 0.0}, "low-rank: energy must be between 0 and 1, got 0.0"),
         ({"energy": 1.0}, "got 1.0"),
@@ -236,3 +238,42 @@ def test_options_out_of_range(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as error:
         LowRank(**options)
     assert words in str(error.value)
+
+
+# --- low rank to within rounding ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES[:3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_weight_of_low_rank_is_found(shape: tuple[int, int], weighted: bool) -> None:
+    weight = gaussian(shape[0], 7) @ gaussian(7, shape[1], seed=1)
+    rows = gaussian(200, shape[1], seed=2) @ np.diag(np.logspace(0, -3, shape[1]))
+    gram = (rows.T @ rows / 200).astype(np.float32) if weighted else None
+    assert fit.exact_rank(weight, fit.spectrum(weight, gram)) == 7
+    noisy = weight + 1e-4 * gaussian(*shape, seed=3)
+    assert fit.exact_rank(noisy, fit.spectrum(noisy, gram)) is None
+
+
+def test_a_rank_that_does_not_pay_is_not_exact() -> None:
+    weight = gaussian(32, 20) @ gaussian(20, 32, seed=1)
+    assert fit.exact_rank(weight, fit.spectrum(weight)) is None
+
+
+@pytest.mark.parametrize("inputs", [3, 10])
+def test_inputs_of_low_rank_do_not_make_a_weight_so(inputs: int) -> None:
+    weight, rows = gaussian(64, 64), gaussian(500, inputs, seed=1) @ gaussian(inputs, 64, seed=2)
+    assert fit.exact_rank(weight, fit.spectrum(weight, (rows.T @ rows / 500).astype(np.float32))) is None
+
+
+@pytest.mark.parametrize("options", [{"rank": "pela"}, {"ratio": 20.0, "rank": "pela"}, {"energy": 0.5}, {"rank": 13}])
+def test_low_rank_is_kept_whatever_is_asked_for(site: MakeSite, options: dict[str, Any]) -> None:
+    weight = gaussian(64, 7) @ gaussian(7, 96, seed=1)
+    term, _, _ = factorize(LowRank(**options), weight, site((64, 96)))
+    assert term.label == "rank 7, exact (float32 x float32)"
+    assert relative_error(term, weight) < 1e-6
+    assert term.map_leaves(lambda leaf, path: Dense(leaf.dense().copy())).label == "rank 7 (float32 x float32)"
+
+
+def test_a_lower_rank_asked_for_by_number_is_not_exact(site: MakeSite) -> None:
+    weight = gaussian(64, 7) @ gaussian(7, 96, seed=1)
+    assert factorize(LowRank(rank=5), weight, site((64, 96)))[0].label == "rank 5 (float32 x float32)"

@@ -30,7 +30,7 @@ def test_choices_that_there_are(pass_: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("LowRank", "none: 2, unless rank or energy is given"),
+        ("LowRank", "none: 2, unless a rank or energy is given"),
         ("RF8", "none: fitted, but row with rounding=authors"),
         ("Ternary", "none: a whole row"),
     ],
