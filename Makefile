@@ -8,7 +8,7 @@ SOURCES := pyproject.toml $(shell find compiler passes runtime_ops -type f -not 
 NATIVE := cmake -S runtime_ops/csrc -DREGC_TESTS=ON
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libubsan.so)
 
-.PHONY: demo test bench lint clean compatibility sanitize neon
+.PHONY: demo test bench lint clean compatibility sanitize neon cuda
 
 $(INSTALLED): $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +51,9 @@ neon:  ## the library for 64-bit Arm, its kernels run in an emulator (Debian: g+
 	cmake --build build/neon -j2
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/neon/kernels_test 50
 	qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a57 build/neon/kernels_test 5  # without the dot product
+
+cuda: $(INSTALLED)  ## the operators of ONNX Runtime's CUDA provider, too, into .venv (nvcc, a minute)
+	$(BIN)/pip install --quiet . -C cmake.define.REGC_CUDA=ON
 
 clean:
 	rm -rf $(VENV) build demo

@@ -24,6 +24,9 @@ _ROUNDED = (
     "0.001 of the result's norm, 0.002 at most. Inputs smaller than 2**-32 of their row's largest count as zero; NaN "
     "and infinity come out as in float32."
 )
+_ROUNDED_ON_CUDA = (
+    " The CUDA provider rounds more than eight rows to float16 in the same way, and adds the products up in float32."
+)
 _MULTIPLY = (
     Operator(
         "TernaryMatMul",
@@ -68,7 +71,7 @@ _MULTIPLY = (
     Operator(
         "RF8MatMul",
         ("x", "codes", "scale", "bias", "shape"),
-        "y = x * transpose(W) + bias for RF8 W and float32 activations." + _ROUNDED,
+        "y = x * transpose(W) + bias for RF8 W and float32 activations." + _ROUNDED + _ROUNDED_ON_CUDA,
         bodies.rf8_matmul,
         since_opset=9,
     ),
@@ -153,19 +156,21 @@ _INT_DECODE = tuple(
     )
     for bits, build in ((4, integers.int4_decode), (8, integers.int8_decode))
 )
+_OUT_OF_RANGE = " An index out of range is an error, but for the CUDA provider: there its row is NaN."
 _GATHER = (
     Operator(
         "RF8Gather",
         ("indices", "codes", "scale"),
         "y = the rows of W that indices name, for RF8 W with codes by rows; only those are decoded. Negative indices "
-        "count from the end.",
+        "count from the end." + _OUT_OF_RANGE,
         lookup.rf8_gather,
         since_opset=11,
     ),
     Operator(
         "RF8TiledGather",
         ("indices", "codes", "scale", "shape"),
-        "y = the rows of W that indices name, for RF8 W with codes as of RF8MatMul, which may read the same.",
+        "y = the rows of W that indices name, for RF8 W with codes as of RF8MatMul, which may read the same."
+        + _OUT_OF_RANGE,
         lookup.rf8_tiled_gather,
         since_opset=11,
     ),
@@ -173,14 +178,15 @@ _GATHER = (
         "TernaryGather",
         ("indices", "codes", "multiplier", "scale", "shape"),
         "y = the rows of W that indices name, for ternary W with codes and multipliers by rows; only those are "
-        "decoded. Negative indices count from the end.",
+        "decoded. Negative indices count from the end." + _OUT_OF_RANGE,
         lookup.ternary_gather,
         since_opset=11,
     ),
     Operator(
         "TernaryTiledGather",
         ("indices", "codes", "multiplier", "scale", "shape"),
-        "y = the rows of W that indices name, for ternary W with codes as of TernaryMatMul, which may read the same.",
+        "y = the rows of W that indices name, for ternary W with codes as of TernaryMatMul, which may read the same."
+        + _OUT_OF_RANGE,
         lookup.ternary_tiled_gather,
         since_opset=11,
     ),

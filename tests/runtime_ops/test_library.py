@@ -86,3 +86,24 @@ def test_exports_one_function() -> None:
     command = ["nm", "-D", "--defined-only", str(runtime_ops.library_path())]
     listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert [line.split()[-1] for line in listing.splitlines()] == ["RegisterCustomOps"]
+
+
+def test_the_cuda_provider_is_asked_for_but_not_there() -> None:
+    options = ort.SessionOptions()
+    with pytest.raises(runtime_ops.OperatorLibraryError, match=r"has no CUDAExecutionProvider.*onnxruntime-gpu"):
+        runtime_ops.register(options, [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"])
+
+
+def test_the_cuda_provider_has_a_library_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
+    monkeypatch.delenv("REGC_CUDA_OPS_LIBRARY", raising=False)
+    monkeypatch.setattr(runtime_ops, "__path__", [str(tmp_path)])
+    with pytest.raises(
+        runtime_ops.OperatorLibraryError, match=r"lib/libregc_ops_cuda.so: build it where nvcc is.*REGC_CUDA=ON"
+    ):
+        runtime_ops.register(ort.SessionOptions(), providers)
+    library = tmp_path / "lib" / "libregc_ops_cuda.so"
+    library.parent.mkdir()
+    library.write_bytes(b"")
+    assert runtime_ops.library_path(cuda=True) == library

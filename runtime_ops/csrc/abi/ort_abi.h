@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 
+struct OrtAllocator;
 struct OrtApi;
 struct OrtCustomOp;
 struct OrtCustomOpDomain;
 struct OrtKernelContext;
 struct OrtKernelInfo;
+struct OrtMemoryInfo;
 struct OrtOpAttr;
 struct OrtSessionOptions;
 struct OrtShapeInferContext;
@@ -26,6 +28,7 @@ constexpr size_t kApiEntries = 275;
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
 enum ElementType : int { kAny = 0, kFloat = 1, kUInt8 = 2, kInt32 = 6, kInt64 = 7 };
 enum AttributeType : int { kInts = 2 };
+enum MemoryType : int { kHostInput = -2, kProviderMemory = 0 };
 
 // What the runtime hands to RegisterCustomOps.
 struct ApiBase {

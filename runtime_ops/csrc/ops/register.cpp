@@ -15,7 +15,7 @@ namespace {
 // loaded.
 class Domain {
  public:
-  explicit Domain(const OrtApi* table) : api_(table) {
+  explicit Domain(const OrtApi* table) : api_(table), provided_(provider_operators(api_)) {
     check(api_.CreateCustomOpDomain("ai.regc", &domain_));
     for (const auto& spec : {ternary_matmul(), ternary_matmul_float(), ternary5_matmul(),
                              ternary5_matmul_float(), rf8_matmul(), block_sparse_matmul(),
@@ -25,6 +25,7 @@ class Domain {
     for (const EndingSpec& ending : kEndings) add(convolutions_.emplace_back(api_, ternary_conv(), ending));
     for (const auto& spec : {rf8_gather(), rf8_tiled_gather(), ternary_gather(), ternary_tiled_gather()})
       add(gathers_.emplace_back(api_, spec));
+    for (const auto& op : provided_) add(*op);
   }
   ~Domain() { api_.ReleaseCustomOpDomain(domain_); }
   Domain(const Domain&) = delete;
@@ -45,6 +46,7 @@ class Domain {
   std::deque<Operator> operators_;  // never moves them
   std::deque<ConvOperator> convolutions_;
   std::deque<GatherOperator> gathers_;
+  const std::vector<std::shared_ptr<const abi::CustomOp>> provided_;
   OrtCustomOpDomain* domain_ = nullptr;
 };
 

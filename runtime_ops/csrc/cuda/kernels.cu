@@ -1,0 +1,2 @@
+// All kernels and their launchers, for the device.
+#include "cuda/launch.h"
