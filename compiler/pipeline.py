@@ -84,7 +84,9 @@ class PassManager:
     def _apply(
         self, pass_: Pass, leaf: Leaf, path: str, site: SiteInfo, inputs: Statistics | None
     ) -> tuple[Term, Decision | None]:
-        """The answer of a pass for one leaf, None when it is coded already; what does not shrink it is not applied."""
+        """The answer of a pass for one leaf, None when it is coded already; what saves neither bytes nor work is not
+        applied.
+        """
         if not isinstance(leaf, Dense):
             return leaf, None
         answer = pass_.preview(leaf.shape, site)
@@ -92,7 +94,7 @@ class PassManager:
         unfit = self.target.refuses(result, site.rows) if site.multiplied and not isinstance(result, Refusal) else None
         if unfit is not None:
             result = Refusal(unfit)
-        if not isinstance(result, Refusal) and result.nbytes >= leaf.nbytes:
+        if not isinstance(result, Refusal) and result.nbytes >= leaf.nbytes and result.work >= leaf.work:
             result = Refusal(f"would take {result.nbytes:,} bytes instead of {leaf.nbytes:,}")
         if isinstance(result, Refusal):
             return leaf, Decision(site.name, pass_.name, path, leaf.label, None, result.reason)
@@ -223,13 +225,16 @@ def _needs(pass_: Pass, site: SiteInfo) -> frozenset[Need]:
 
 
 def _paying(results: list[_Result], opset: int, target: Target) -> list[_Result]:
-    """The results, all turned into refusals when the bodies of the operators would outweigh what is saved."""
+    """The results, all turned into refusals when the bodies of the operators would outweigh what is saved.
+
+    Not so where one of them is there to save work at run time.
+    """
     terms = [result.term for result in results if result.term is not None]
     leaves = ((leaf, result.site.info) for result in results if result.term for leaf in result.term.operated())
     names = {name for leaf, site in leaves for name in _operators(leaf, site, opset, target)}
     bodies = sum(body.ByteSize() for body in ops.functions(names, opset))
     saved = sum(result.site.nbytes - result.term.nbytes for result in results if result.term is not None)
-    if not terms or saved > bodies:
+    if not terms or saved > bodies or not all(term.linear for term in terms):
         return results
     reason = f"all weights together would save {saved:,} bytes, less than the {bodies:,} of the operators' definition"
     return [

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from regc.compiler.filters import Filtered
 from regc.compiler.terms import Float32, Product, Sum, Term
 
 Float64 = npt.NDArray[np.float64]
@@ -20,9 +21,10 @@ Need = Literal["moments", "gram", "quantiles"]
 class Statistics:
     """Statistics of the rows x ``[K]`` that a weight ``[N, K]`` is multiplied with, ``y = W x``.
 
-    ``count`` is the number of rows. ``mean``, ``peak`` (the largest ``|x|``) and ``second_moment`` (the mean of
-    ``x ** 2``) are float64 ``[K]``, ``gram`` (the mean of ``x x^T``, not centred) is float32 ``[K, K]`` and ``sample``
-    float32 ``[S, K]``, some of the rows, each drawn with equal chance. What no pass has asked for is None.
+    ``count`` is the number of rows, ``runs`` in how many products they came, None where that is not known. ``mean``,
+    ``peak`` (the largest ``|x|``) and ``second_moment`` (the mean of ``x ** 2``) are float64 ``[K]``, ``gram`` (the
+    mean of ``x x^T``, not centred) is float32 ``[K, K]`` and ``sample`` float32 ``[S, K]``, some of the rows, each
+    drawn with equal chance. What no pass has asked for is None.
 
     When the rows come out of compressed layers, ``cross`` float32 ``[K, K]`` is the mean of ``x' x^T``, x' being what
     came in place of x before anything was compressed; None when they are the same, or that is not known.
@@ -35,6 +37,12 @@ class Statistics:
     gram: Float32 | None = None
     sample: Float32 | None = None
     cross: Float32 | None = None
+    runs: int | None = None
+
+    @property
+    def rows(self) -> float | None:
+        """How many rows a product has, on average."""
+        return self.count / self.runs if self.runs else None
 
     @classmethod
     def of(cls, rows: npt.NDArray[np.generic], *, gram: bool = True, sample: bool = False) -> Statistics:
@@ -76,16 +84,22 @@ class Statistics:
             second_moment = np.square(mean) + np.square(wide) @ (self.second_moment - np.square(self.mean)).clip(0)
         sample = None if self.sample is None else self.sample @ factor.T
         cross = None if self.cross is None else (factor @ self.cross @ factor.T).astype(np.float32)
-        return Statistics(self.count, mean, np.abs(wide) @ self.peak, second_moment, gram, sample, cross)
+        peak = np.abs(wide) @ self.peak
+        return Statistics(self.count, mean, peak, second_moment, gram, sample, cross, self.runs)
 
     def output_error(self, term: Term, original: Float32) -> float | None:
         """``||X W'^T - X W^T|| / ||X W^T||`` over all rows X, None without a Gram matrix.
 
-        0 for outputs of zero that stay so, infinite for those that do not.
+        Of a term that is not linear it is over the sample of the rows, None without one. 0 for outputs of zero that
+        stay so, infinite for those that do not.
         """
-        if self.gram is None:
+        if term.linear and self.gram is not None:
+            lost, whole = _energy(term.dense() - original, self.gram), _energy(original, self.gram)
+        elif not term.linear and self.sample is not None:
+            wanted = self.sample @ original.T
+            lost, whole = _squares(term.multiply(self.sample) - wanted), _squares(wanted)
+        else:
             return None
-        lost, whole = _energy(term.dense() - original, self.gram), _energy(original, self.gram)
         if not whole:
             return float("inf") if lost else 0.0
         return float(np.sqrt(lost / whole))
@@ -95,15 +109,27 @@ def inputs_at(term: Term, path: str, inputs: Statistics | None) -> Statistics | 
     """What flows into the leaf of a term at a path such as ``A`` or ``B.A``, when ``inputs`` flow into the term.
 
     The second factor of a product sees what the product sees, the first what comes out of the second; both parts of a
-    sum see the same.
+    sum see the same. A filter was fitted with what came before anything was compressed in view, so that what it holds
+    sees no ``cross``.
     """
+    term, inputs = _inside(term, inputs)
     for step in path.split(".") if path else ():
         if not isinstance(term, Product | Sum):
             raise KeyError(path)
         if isinstance(term, Product) and step == "A" and inputs is not None:
             inputs = inputs.through(term.second.dense())
-        term = term.first if step == "A" else term.second
+        term, inputs = _inside(term.first if step == "A" else term.second, inputs)
     return inputs
+
+
+def _inside(term: Term, inputs: Statistics | None) -> tuple[Term, Statistics | None]:
+    while isinstance(term, Filtered):
+        term, inputs = term.inner, None if inputs is None else replace(inputs, cross=None)
+    return term, inputs
+
+
+def _squares(outputs: Float32) -> float:
+    return float(np.square(outputs, dtype=np.float64).sum())
 
 
 def _energy(weight: Float32, gram: Float32) -> float:

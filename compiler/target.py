@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from regc.compiler.errors import UsageError
+from regc.compiler.filters import Filtered
 from regc.compiler.suggest import nearest
 from regc.compiler.terms import Coded, NBits, Operated, Product, Sum, Term
 from regc.runtime_ops import ops
@@ -111,8 +112,8 @@ class Stock(Target):
         return None
 
     def multiplies(self, term: Term, opset: int) -> bool:
-        """Two thin factors are multiplied by even where both are decoded."""
-        return isinstance(term, Product | Sum) or any(self.nbits(part) for part in term.operated())
+        """Two thin factors are multiplied by even where both are decoded, and a filter has to stay in front."""
+        return isinstance(term, Product | Sum | Filtered) or any(self.nbits(part) for part in term.operated())
 
     def refuses(self, term: Term, rows: int | None = None) -> str | None:  # noqa: D102
         forms = (part.nbits(FAST_BLOCKS) for part in term.operated())
@@ -120,7 +121,7 @@ class Stock(Target):
 
 
 def _loss(operator: str, term: Operated, rows: int | None = None) -> str | None:
-    return ops.loses(operator, term.shape, rows, term.work / math.prod(term.shape))
+    return None if term.forced else ops.loses(operator, term.shape, rows, term.work / math.prod(term.shape))
 
 
 TARGETS: dict[str, Target] = {target.name: target for target in (Cpu(), Stock())}

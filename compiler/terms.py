@@ -44,6 +44,15 @@ class Term(ABC):
         """Multiply-adds for one row of inputs."""
         return self.shape[0] * self.shape[1]
 
+    @property
+    def linear(self) -> bool:
+        """Whether products with the term are products with :meth:`dense`."""
+        return True
+
+    def multiply(self, rows: Float32) -> Float32:
+        """What comes out for rows float32 ``[count, K]``, float32 ``[count, N]``: as :meth:`dense`, if it is linear."""
+        return rows @ self.dense().T
+
     def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:
         """The term with every leaf replaced by ``function(leaf, path)``; paths are like ``A`` or ``B.A``."""
         raise NotImplementedError(type(self).__name__)
@@ -135,6 +144,11 @@ class Operated(Term):
     def decoder(self) -> str:
         """Name of the operator that gives the float32 matrix ``[N, K]``."""
 
+    @property
+    def forced(self) -> bool:
+        """Whether it was asked for also where its operator is no faster than what takes its place."""
+        return False
+
     @abstractmethod
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:
         """The packed constant inputs of both operators (all but ``x`` and ``bias``), by input name."""
@@ -191,6 +205,10 @@ class _Pair(Term):
     def work(self) -> int:
         return self.first.work + self.second.work
 
+    @property
+    def linear(self) -> bool:
+        return self.first.linear and self.second.linear
+
     def operated(self) -> Iterator[Operated]:
         yield from self.first.operated()
         yield from self.second.operated()
@@ -230,6 +248,9 @@ class Product(_Pair):
     def dense(self) -> Float32:  # noqa: D102
         return self.first.dense() @ self.second.dense()
 
+    def multiply(self, rows: Float32) -> Float32:  # noqa: D102
+        return self.first.multiply(self.second.multiply(rows))
+
     @property
     def label(self) -> str:  # noqa: D102
         exact = ", exact" if self.exact else ""
@@ -254,6 +275,9 @@ class Sum(_Pair):
 
     def dense(self) -> Float32:  # noqa: D102
         return self.first.dense() + self.second.dense()
+
+    def multiply(self, rows: Float32) -> Float32:  # noqa: D102
+        return self.first.multiply(rows) + self.second.multiply(rows)
 
     @property
     def label(self) -> str:  # noqa: D102

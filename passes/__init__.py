@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from regc.passes.group_sparse.rewrite import GroupSparse
     from regc.passes.integer.rewrite import Int
     from regc.passes.low_rank.rewrite import LowRank
+    from regc.passes.neuron_mask.rewrite import NeuronMask
     from regc.passes.rf8.rewrite import RF8
     from regc.passes.ternary.rewrite import Ternary
 
-__all__ = ["RF8", "GroupSparse", "Int", "LowRank", "Ternary", "bad_choice", "no_gain", "row_slices"]
+__all__ = ["RF8", "GroupSparse", "Int", "LowRank", "NeuronMask", "Ternary", "bad_choice", "no_gain", "row_slices"]
 
-_ROOMS = {"GroupSparse": "group_sparse", "Int": "integer", "LowRank": "low_rank", "RF8": "rf8", "Ternary": "ternary"}
+_ROOMS = {
+    "GroupSparse": "group_sparse",
+    "Int": "integer",
+    "LowRank": "low_rank",
+    "NeuronMask": "neuron_mask",
+    "RF8": "rf8",
+    "Ternary": "ternary",
+}
 
 BOOKKEEPING = 256
 """Bytes that names, shapes and alignment of the packed tensors of one weight take in a file, roughly."""

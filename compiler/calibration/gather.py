@@ -94,7 +94,7 @@ class Gathering:
     def put(self, site: Site, term: Term) -> None:
         """Tell what became of a weight."""
         if self.options.sequential and id(site) in self._index:
-            self._probe.replace(site, term.dense())
+            self._probe.compress(site, term)
             self._changed = True
 
     @contextmanager

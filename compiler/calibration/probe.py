@@ -16,14 +16,16 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from regc.compiler.calibration.filtering import output_of, put_filter, straight
 from regc.compiler.calibration.taps import Tap
+from regc.compiler.filters import Filtered
 from regc.compiler.model import Model
 from regc.compiler.model.protos import subgraphs, tensors
 from regc.compiler.model.scratch import scratch_folder
 from regc.compiler.model.storage import Array, StoredValues, stored
 from regc.compiler.model.writer import EXTERNAL_FROM, Draft, place_external, write_data
 from regc.compiler.sites import Site
-from regc.compiler.terms import Float32
+from regc.compiler.terms import Float32, Term
 
 PREFIX = "regc.tap."
 """How the names of what a probe gives out begin."""
@@ -54,6 +56,7 @@ class Probe:
             id(holder): positions.get(id(stored(holder.constant._values))) for site in sites for holder in site.holders
         }
         self._paths = dict(_bodies(model.graph, ()))
+        self._filters: dict[tuple[Path_, str], Filtered] = {}
 
     def sees(self, tap: Tap) -> bool:
         """Whether the tensor can be given out: it is not inside a function, or a body of an unknown operator."""
@@ -77,11 +80,26 @@ class Probe:
                     moved = move.apply(moved)
                 self._values[place] = self._model.spill(moved.astype(self._values[place].dtype))
 
+    def compress(self, site: Site, term: Term) -> None:
+        """From now on, let the weight be what has become of it.
+
+        A filter whose place cannot be found keeps the weight as it was: what it holds may be made for filtered inputs.
+        Filters within products and sums let everything pass.
+        """
+        if isinstance(term, Filtered):
+            if not all(straight(reader) and id(reader.graph) in self._paths for reader in site.readers):
+                return
+            for reader in site.readers:
+                self._filters[self._paths[id(reader.graph)], output_of(reader)] = term
+        self.replace(site, term.dense())
+
     @contextmanager
     def written(self, taps: Sequence[Tap]) -> Iterator[Path]:
         """A model file whose outputs are the tensors of the taps, float32, in this order."""
         proto = ModelProto.FromString(self._bare)
         graph = proto.graph
+        for (body, output), term in self._filters.items():
+            put_filter(_body(graph, body), output, term)
         names = [_expose(graph, self._paths[id(tap.graph)], tap.name, f"{PREFIX}{i}") for i, tap in enumerate(taps)]
         del graph.output[:]
         graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
@@ -114,6 +132,14 @@ def _bodies(graph: gs.Graph, path: Path_) -> Iterator[tuple[int, Path_]]:
             for attribute, value in node.attrs.items():
                 if isinstance(value, gs.Graph):
                     yield from _bodies(value, (*path, (output, attribute)))
+
+
+def _body(graph: GraphProto, path: Path_) -> GraphProto:
+    """The body at ``path``."""
+    for output, attribute in path:
+        node = next(node for node in graph.node if output in node.output)
+        graph = next(body for a in node.attribute if a.name == attribute for body in subgraphs(a))
+    return graph
 
 
 def _expose(graph: GraphProto, path: Path_, name: str, fresh: str) -> str:

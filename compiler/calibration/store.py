@@ -26,7 +26,7 @@ from regc.compiler.terms import Float32, Term
 
 PAGE = "regc.statistics.json"
 VERSION = 1
-_FIGURES = tuple(field.name for field in fields(Statistics) if field.name != "count")
+_FIGURES = tuple(field.name for field in fields(Statistics) if field.name not in ("count", "runs"))
 
 
 def is_statistics(path: Path) -> bool:
@@ -60,7 +60,7 @@ def save_statistics(path: Path, model: Model, wanted: Wanted, inflows: Inflows) 
                 if id(found) not in written:
                     written[id(found)] = (found, len(written))
                     _write(archive, len(written) - 1, found)
-                weights[site.info.name] = {"entry": written[id(found)][1], "count": found.count}
+                weights[site.info.name] = {"entry": written[id(found)][1], "count": found.count, "runs": found.runs}
             page = {
                 "version": VERSION,
                 "model": str(model.path or ""),
@@ -123,7 +123,7 @@ class Stored:
         if "reason" in entry:
             return str(entry["reason"])
         if self._last is None or self._last[0] != entry["entry"]:
-            self._last = entry["entry"], self._read(entry["entry"], entry["count"])
+            self._last = entry["entry"], self._read(entry)
         return self._last[1]
 
     def put(self, site: Site, term: Term) -> None:
@@ -136,16 +136,16 @@ class Stored:
         """Not known without inputs to run the model on."""
         return None
 
-    def _read(self, entry: int, count: int) -> Statistics:
+    def _read(self, entry: dict[str, Any]) -> Statistics:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 names = set(archive.namelist())
                 arrays: dict[str, Any] = {}
                 for name in _FIGURES:
-                    member = f"{entry}.{name}.npy"
+                    member = f"{entry['entry']}.{name}.npy"
                     if member in names:
                         with archive.open(member) as file:
                             arrays[name] = np.asarray(npy.read_array(file, allow_pickle=False))
-            return Statistics(count=count, **arrays)
+            return Statistics(count=entry["count"], runs=entry.get("runs"), **arrays)
         except (OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise RegcError(f"{self.path}: cannot be read ({error}); make it again with: regc calibrate") from error

@@ -25,7 +25,7 @@ class Tally:
     """
 
     def __init__(self, inputs: int, needs: AbstractSet[Need], seed: int = 0, *, paired: bool = False) -> None:
-        self.count = 0
+        self.count = self.runs = 0
         self._sum = np.zeros(inputs)
         self._squares = np.zeros(inputs)
         self._peak = np.zeros(inputs)
@@ -44,6 +44,7 @@ class Tally:
                 paired = before is not None and before.shape == rows.shape
                 self._cross = self._cross + before.T @ rows if before is not None and paired else None
         self.count += len(rows)
+        self.runs += 1
         with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite show in the result
             self._add(rows)
         if self._sample is not None:
@@ -89,4 +90,5 @@ class Tally:
             gram=self._gram,
             sample=self._sample,
             cross=self._cross,
+            runs=self.runs,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy.typing as npt
 import onnx.helper
 import onnx_graphsurgeon as gs
 
-from regc.compiler.model import Model
+from regc.compiler.filters import Filtered
+from regc.compiler.model import Model, load_values
 from regc.compiler.sites.layout import Move, Transpose
 from regc.compiler.target import Target
 from regc.compiler.terms import Coded, Dense, NBits, Operated, Product, Sum, Term
@@ -65,6 +66,8 @@ class Operands:
         match term:
             case Product():
                 return self.ends_in_ours(term.first)
+            case Filtered():
+                return self.ends_in_ours(term.operand or term.inner)
             case Operated():
                 return self.target.operator(term, self.model.opset) is not None
         return False
@@ -126,13 +129,19 @@ class Emitter:
         self.name = name
         self.nodes: list[gs.Node] = []
 
-    def op(self, op: str, inputs: Sequence[gs.Tensor], *, domain: str = "", **attributes: Any) -> gs.Variable:
-        """Append a node and return its output."""
-        output = gs.Variable(self.operands.model.fresh_name(f"{self.name}.{op}"))
-        node = gs.Node(op, name=output.name, attrs=attributes, inputs=list(inputs), outputs=[output])
+    def op(
+        self, op: str, inputs: Sequence[gs.Tensor], *, domain: str = "", outputs: int = 1, **attributes: Any
+    ) -> gs.Variable:
+        """Append a node and return its first output."""
+        made = [gs.Variable(self.operands.model.fresh_name(f"{self.name}.{op}")) for _ in range(outputs)]
+        node = gs.Node(op, name=made[0].name, attrs=attributes, inputs=list(inputs), outputs=made)
         node.domain = domain or None
         self.nodes.append(node)
-        return output
+        return made[0]
+
+    def constant(self, values: npt.NDArray[Any], hint: str) -> gs.Constant:
+        """A small constant, shared by content."""
+        return self.operands.small(values, f"{self.name}.{hint}")
 
     def ours(self, op: str, inputs: Sequence[gs.Tensor], **attributes: Any) -> gs.Variable:
         """Append a node of domain ``ai.regc``."""
@@ -180,6 +189,8 @@ class Emitter:
                 return self.multiply(term.first, self.multiply(term.second, x, dtype), dtype, then)
             case Sum():
                 return self._multiply_sum(term, x, dtype, then)
+            case Filtered():
+                return self._multiply_filtered(term, x, dtype, then)
             case Operated():
                 return self._multiply_operated(term, x, dtype, then)
             case Dense():
@@ -194,6 +205,19 @@ class Emitter:
         if dtype == _FLOAT32 and self.operands.ends_in_ours(term.second):
             return self.multiply(term.second, x, dtype, Epilogue(ending="Add", other=first))
         return self.op("Add", [first, self.multiply(term.second, x, dtype)])
+
+    def _multiply_filtered(self, term: Filtered, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
+        """By the operator that filters on its own, or with the filter in front of the product with the inner term."""
+        if term.offset is not None:
+            bias = term.offset if then.bias is None else term.offset + load_values(then.bias)
+            then = replace(then, bias=self.constant(bias.astype(np.float32), "bias"))
+        whole = self.cast(x, dtype, _FLOAT32)
+        operand = term.operand
+        operator = None if operand is None else self.operands.target.operator(operand, self.operands.model.opset)
+        if operand is not None and operator is not None:
+            product = self._multiply_by_ours(operator, operand, term.prepare(self, whole), _FLOAT32, then)
+            return self.cast(product, _FLOAT32, dtype)
+        return self.multiply(term.inner, self.cast(term.write(self, whole), _FLOAT32, dtype), dtype, then)
 
     def _biased(self, product: gs.Tensor, bias: gs.Constant | None, dtype: np.dtype[Any]) -> gs.Tensor:
         return product if bias is None else self.op("Add", [product, self.cast(bias, _FLOAT32, dtype)])

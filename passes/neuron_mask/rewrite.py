@@ -1,0 +1,83 @@
+"""When neurons are masked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from regc.compiler.errors import UsageError
+from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
+from regc.compiler.statistics import Need, Statistics
+from regc.compiler.terms import Dense
+from regc.passes import bad_choice
+from regc.passes.neuron_mask.dynamic import Skipping, gated, loses, unfit
+from regc.passes.neuron_mask.term import Gated
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronMask(Pass):
+    """Inputs that matter little to a row of activations are skipped while the model runs.
+
+    The gate is WINA's (arXiv 2505.19427) or TEAL's (arXiv 2408.14690), with a centre and a compensation of our own; see
+    :mod:`regc.passes.neuron_mask.thresholds`, where both papers' gates are ``centre=false,compensate=false``. Their
+    first positions, which stay dense, are no option: a weight sees rows, but not the positions they are of.
+
+    Raises:
+        UsageError: an option is out of range.
+    """
+
+    name: ClassVar[str] = "neuron-mask"
+    summary: ClassVar[str] = "inputs that matter little to a row of activations are skipped at run time"
+    structural: ClassVar[bool] = True
+
+    mode: Literal["dynamic"] = option("dynamic", "at run time, anew for each row of activations (dynamic)")
+    sparsity: float = option(0.5, "share of the inputs that are skipped, over the calibration rows", "above 0, below 1")
+    score: Literal["wina", "magnitude"] = option(
+        "wina", "what is skipped by: the input times the norm of its weights (wina), or the input alone (magnitude)"
+    )
+    select: Literal["threshold", "topk"] = option(
+        "threshold",
+        "by one threshold for all rows, a quantile over the calibration rows, or exactly so many of each row (topk): a "
+        "reference in standard operators, which gains no speed",
+    )
+    centre: bool = option(True, "skipped inputs count as what they mostly are, not as zero")
+    compensate: bool = option(True, "what is used makes up for what is skipped, by least squares")
+    force: bool = option(False, "also where products have more rows than the operators gain from")
+
+    def __post_init__(self) -> None:
+        if problem := bad_choice(self):
+            raise UsageError(problem)
+        if not 0 < self.sparsity < 1:
+            raise UsageError(f"neuron-mask: sparsity must be above 0 and below 1, got {self.sparsity}")
+
+    def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
+        reason = unfit(site)
+        if reason is None and not self._unhurried:
+            reason = loses(site, shape, 1 - self.sparsity)
+        return Refusal(reason) if reason else Preview(f"{self.sparsity:.0%} skipped (float32)", None)
+
+    def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
+        if isinstance(self.preview(shape, site), Refusal):
+            return frozenset()
+        return frozenset({"quantiles", "gram"} if self.compensate else {"quantiles"})
+
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Gated | Refusal:  # noqa: D102
+        if inputs is None or inputs.sample is None:
+            return Refusal("needs calibration inputs, and what flows into this weight is not known")
+        reason = None if self._unhurried else loses(site, weight.shape, 1 - self.sparsity, inputs)
+        if reason is not None:
+            return Refusal(reason)
+        how = Skipping(
+            sparsity=self.sparsity,
+            wina=self.score == "wina",
+            topk=self.select == "topk",
+            centre=self.centre,
+            compensate=self.compensate,
+            forced=self.force,
+        )
+        return gated(weight, inputs, inputs.sample, how)
+
+    @property
+    def _unhurried(self) -> bool:
+        """Whether it need not be faster."""
+        return self.force or self.select == "topk"
