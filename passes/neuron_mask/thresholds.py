@@ -127,8 +127,7 @@ def _refitted(weight: Float32, missed: Float32, passed: Float32) -> Float32 | No
     overlap = given @ given.T
     overlap[np.diag_indices_from(overlap)] += ridge * max(float(np.trace(overlap)) / given.shape[1], 1e-30)
     added = given.T @ np.linalg.solve(overlap, wanted)
-    refitted: Float32 = (weight + added.T).astype(np.float32)
-    return refitted
+    return np.asarray(weight + added.T, np.float32)
 
 
 def _best_ridge(given: Float64, wanted: Float64) -> float | None:
@@ -142,7 +141,7 @@ def _best_ridge(given: Float64, wanted: Float64) -> float | None:
     across = given[count:] @ given[:count].T @ vectors
     along = vectors.T @ wanted[:count]
     unit = float(values.sum()) / given.shape[1]
-    lost = {
+    lost: dict[float, float] = {
         ridge: float(np.square(wanted[count:] - (across / (values.clip(0) + ridge * unit)) @ along).sum())
         for ridge in _RIDGES
     }
@@ -164,4 +163,4 @@ def _left_out(gate: Gate, rows: Float32, lengths: Float32) -> float:
 
 
 def _centred(rows: Float32) -> Float32:
-    return rows - rows.mean(0, dtype=np.float64).astype(np.float32)
+    return np.asarray(rows - rows.mean(0, dtype=np.float64).astype(np.float32), np.float32)
