@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from regc.compiler.errors import UsageError
-from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
+from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, option
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
 from regc.passes.group_sparse import eliminate, proximal
 from regc.passes.group_sparse.envelope import largest
+from regc.passes.group_sparse.plan import WHOLE, curve, levels
 from regc.passes.group_sparse.term import BlockSparse, label, packed_nbytes
 from regc.runtime_ops.formats.block_sparse import BLOCKS, TILE
 
@@ -28,8 +30,9 @@ _FLOOR = 0.4
 class GroupSparse(Pass):
     """Blocks of weights that matter least to the outputs are left out, in the file and in the multiplication.
 
-    With calibration inputs the kept weights make up for those that are gone. How many blocks a tile of 16 outputs keeps
-    follows from one price for the whole weight (WGSEF's level k for each layer).
+    With calibration inputs the kept weights make up for those that are gone, and ``sparsity`` is for all weights
+    together, by what these matter to the model; some stay whole. How many blocks a tile of 16 outputs keeps follows
+    from one price for the whole weight (WGSEF's level k).
 
     Raises:
         UsageError: an option is out of range.
@@ -48,6 +51,11 @@ class GroupSparse(Pass):
         "(energy); none: eliminate where inputs are known, and 2048 at most, else energy",
     )
 
+    scope: Literal["model", "weight"] = option(
+        "model",
+        "what the sparsity is of: all weights together, when calibration inputs show what they matter, or each weight",
+    )
+
     def __post_init__(self) -> None:
         if problem := bad_choice(self):
             raise UsageError(problem)
@@ -56,6 +64,21 @@ class GroupSparse(Pass):
         found = _BLOCKS.fullmatch(self.groups)
         if found is None or int(found[1]) not in BLOCKS:
             raise UsageError(f"group-sparse: groups must be one of {_CHOICES}, got {self.groups}")
+
+    @property
+    def shares(self) -> bool:  # noqa: D102
+        return self.scope == "model"
+
+    def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
+        found = {survey.site.name: curve(survey, self.sparsity, self._block) for survey in surveyed}
+        curves = {name: points for name, points in found.items() if points is not None}
+        alike: dict[str, Pass | Refusal] = {name: replace(self, scope="weight") for name in found}
+        return alike | {name: self._share(level) for name, level in levels(curves, self.sparsity).items()}
+
+    def _share(self, level: int) -> Pass | Refusal:
+        if level == WHOLE:
+            return Refusal(f"kept whole: for {100 * self.sparsity:.3g}% of all blocks, others lose less by it")
+        return replace(self, scope="weight", sparsity=level / 100)
 
     @property
     def _block(self) -> int:

@@ -10,7 +10,7 @@ the original's at ratio 1.5 / 2: one ratio for all weights 0.926 / 0.890, by err
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,6 @@ STEP = 16
 """Ranks are multiples of it where they can be: our kernels compute outputs in tiles of 16, and pad the rank to that."""
 WHOLE = 0
 """The choice to leave a weight as it is."""
-GAIN = 0.9
-"""Two factors of more than this share of the weight's values are no candidates: they save less than they cost."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,17 @@ class Curve:
     itemsize: int
 
 
-def curve(survey: Surveyed, ratio: float) -> Curve:
-    """The ranks that a weight may have, and the weight itself."""
+def curve(survey: Surveyed, ratio: float, pays: Callable[[int], bool]) -> Curve:
+    """The ranks that a weight may have, those that pay, and the weight itself."""
     shape, itemsize = survey.weight.shape, survey.weight.dtype.itemsize
     gram = survey.inputs.gram if survey.inputs is not None else None
     found = spectrum(survey.weight.values, gram)
     size = sum(shape) * itemsize
     exact = exact_rank(survey.weight.values, found)
-    if exact is not None:
+    if exact is not None and pays(exact):
         return Curve([Point(exact * size, 0.0, exact)], None, shape[0] * shape[1], itemsize)
     left = np.maximum(np.append(np.cumsum(found.relative[::-1])[::-1], 0.0), 0.0)
-    points = [Point(rank * size, float(left[rank]), rank) for rank in _ranks(shape, ratio)]
+    points = [Point(rank * size, float(left[rank]), rank) for rank in _ranks(shape, ratio) if pays(rank)]
     points.append(Point(survey.weight.nbytes, 0.0, WHOLE))
     probed = max(1, rank_for_ratio(shape, 2 * ratio))
     first, second = factors(survey.weight.values, found, probed)
@@ -77,4 +75,4 @@ def _ranks(shape: tuple[int, int], ratio: float) -> Iterable[int]:
     """Multiples of :data:`STEP`, or of 4 or 1 where the ratio leaves no room for that."""
     usual = rank_for_ratio(shape, ratio)
     step = next(step for step in (STEP, 4, 1) if usual >= step or step == 1)
-    return range(step, min(*shape, int(GAIN * shape[0] * shape[1] / sum(shape))) + 1, step)
+    return range(step, min(*shape, rank_for_ratio(shape, 1.0)) + 1, step)

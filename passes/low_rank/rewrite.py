@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from regc.compiler.terms import Dense, Float32, Product
 from regc.passes import bad_choice, no_gain
 from regc.passes.low_rank.fit import exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
 from regc.passes.low_rank.plan import WHOLE, curve, ranks
+from regc.passes.low_rank.speed import faster, time_share
 
 DEFAULT_RATIO = 2.0
 
@@ -52,6 +54,7 @@ class LowRank(Pass):
     )
     min_outputs: int = option(10, "leave weights of fewer outputs whole, as PELA does", "0 and up")
     stored: bool = option(False, "also where the node cannot be split in two: a smaller file, multiplied back at load")
+    force: bool = option(False, "also where two products are not expected to take less time than one")
 
     def __post_init__(self) -> None:
         if problem := bad_choice(self):
@@ -84,7 +87,7 @@ class LowRank(Pass):
         return self.energy is None and self.rank in (None, "auto")
 
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
-        curves = {survey.site.name: curve(survey, self._ratio) for survey in surveyed}
+        curves = {survey.site.name: curve(survey, self._ratio, partial(self._pays, survey.site)) for survey in surveyed}
         whole = Refusal(f"kept whole: for ratio {self._ratio:g} of all weights together, others lose less by it")
         found = ranks(curves, self._ratio)
         return {name: replace(self, ratio=None, rank=rank) if rank != WHOLE else whole for name, rank in found.items()}
@@ -98,11 +101,11 @@ class LowRank(Pass):
         if 0 < shape[0] < self.min_outputs:
             return Refusal(f"{shape[0]} outputs, fewer than min_outputs={self.min_outputs} (PELA's rule)")
         if self.energy is not None or self.shares:
-            reason = self._refuse(shape, 1, site.dtype.itemsize)
+            reason = self._refuse(shape, 1, site)
             share = f"{self.energy:.4g} of the energy" if self.energy else f"its share of ratio {self._ratio:g}"
             return Refusal(reason) if reason else Preview(f"rank for {share}", None)
         rank = self._rank(shape)
-        reason = self._refuse(shape, rank, site.dtype.itemsize)
+        reason = self._refuse(shape, rank, site)
         size = rank * sum(shape) * site.dtype.itemsize
         return Refusal(reason) if reason else Preview(f"rank {rank} ({site.dtype} x {site.dtype})", size)
 
@@ -116,7 +119,7 @@ class LowRank(Pass):
         if exact is not None and self._fixed:
             exact = exact if exact <= rank else None  # so few were asked for by number
         rank = rank if exact is None else exact
-        reason = self._refuse(weight.shape, rank, weight.dtype.itemsize)
+        reason = self._refuse(weight.shape, rank, site)
         if reason:
             return Refusal(reason)
         first, second = (_stored(factor, weight) for factor in factors(weight.values, found, rank))
@@ -125,15 +128,24 @@ class LowRank(Pass):
     def _rank(self, shape: tuple[int, int]) -> int:
         return self.rank if isinstance(self.rank, int) else rank_for_ratio(shape, self._ratio)
 
-    @staticmethod
-    def _refuse(shape: tuple[int, int], rank: int, itemsize: int) -> str | None:
+    def _refuse(self, shape: tuple[int, int], rank: int, site: SiteInfo) -> str | None:
         rows, columns = shape
         values = rank * (rows + columns)
         if all(shape) and rank < 1:
             return f"{rows}x{columns}: too small, the rank would be {rank}"
         if all(shape) and values >= rows * columns:
             return f"rank {rank} of {rows}x{columns} takes {values} values, the weight {rows * columns}"
-        return no_gain(shape, itemsize, values * itemsize)
+        if all(shape) and not self._pays(site, rank):
+            times = time_share(shape, rank, site.rows)
+            return (
+                f"rank {rank} of {rows}x{columns}: two products take about {times:.2f} times as long as one "
+                "(force=true allows it)"
+            )
+        return no_gain(shape, site.dtype.itemsize, values * site.dtype.itemsize)
+
+    def _pays(self, site: SiteInfo, rank: int) -> bool:
+        """Whether the factors do all that is asked of them: less time, where they are multiplied by."""
+        return self.force or not site.splittable or faster(site.shape, rank, site.rows)
 
 
 def _stored(values: Float32, like: Dense) -> Dense:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -194,7 +195,8 @@ def test_energy_that_needs_too_high_a_rank_is_refused(site: MakeSite) -> None:
         ((64, 64), {"rank": 32}, "rank 32 of 64x64 takes 4096 values, the weight 4096"),
         ((64, 64), {"ratio": 40.0, "rank": "pela"}, "64x64: too small, the rank would be 0"),
         ((9, 512), {}, "9 outputs, fewer than min_outputs=10 (PELA's rule)"),
-        ((10, 10), {"rank": 4}, "10x10: too small to gain"),
+        ((10, 10), {"rank": 4, "force": True}, "10x10: too small to gain"),
+        ((512, 512), {"rank": 240}, "rank 240 of 512x512: two products take about 0.94 times as long as one"),
         ((0, 64), {}, "no values"),
         ((64, 0), {"energy": 0.5}, "no values"),
         ((0, 0), {"ratio": 3.0}, "no values"),
@@ -277,3 +279,35 @@ def test_low_rank_is_kept_whatever_is_asked_for(site: MakeSite, options: dict[st
 def test_a_lower_rank_asked_for_by_number_is_not_exact(site: MakeSite) -> None:
     weight = gaussian(64, 7) @ gaussian(7, 96, seed=1)
     assert factorize(LowRank(rank=5), weight, site((64, 96)))[0].label == "rank 5 (float32 x float32)"
+
+
+# --- the time of two products -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "rank", "rows", "pays"),
+    [
+        ((1536, 384), 272, None, True),
+        ((1536, 384), 280, None, False),
+        ((384, 384), 144, 1, False),
+        ((384, 384), 112, 1, True),
+        ((384, 384), 160, 128, True),
+        ((64, 256), 20, 1, False),
+        ((64, 256), 32, 100, True),
+    ],
+)
+def test_small_products_of_few_rows_do_not_pay(
+    site: MakeSite, shape: tuple[int, int], rank: int, rows: int | None, pays: bool
+) -> None:
+    place = replace(site(shape), rows=rows)
+    answer = LowRank(rank=rank).preview(shape, place)
+    assert isinstance(answer, Preview) == pays
+    assert isinstance(LowRank(rank=rank, force=True).preview(shape, place), Preview)
+    if isinstance(answer, Refusal):
+        assert "times as long as one" in answer.reason and "force=true" in answer.reason
+
+
+def test_what_is_multiplied_back_takes_no_time(site: MakeSite) -> None:
+    shape = (512, 512)
+    assert isinstance(LowRank(rank=250).preview(shape, site(shape)), Refusal)
+    assert isinstance(LowRank(rank=250, stored=True).preview(shape, site(shape, splittable=False)), Preview)

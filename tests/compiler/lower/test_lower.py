@@ -278,7 +278,7 @@ def test_old_opsets_multiply_ternary_weights_in_float() -> None:
 def test_low_rank_is_two_products() -> None:
     weight = normal(64, 6) @ normal(6, 96, seed=2)
     proto = model("g (float[5,96] x) => (float[5,64] y) { y = Gemm<transB=1>(x, w, b) }", w=weight, b=normal(64))
-    compiled = compile_proto(proto, LowRank(rank=6))
+    compiled = compile_proto(proto, LowRank(rank=6, force=True))
     assert op_types(compiled) == ["MatMul", "MatMul", "Add"]
     same(proto, compiled, {"x": x(5, 96)})
 
@@ -287,7 +287,7 @@ def test_low_rank_convolution_is_two_convolutions() -> None:
     weight = (normal(32, 5) @ normal(5, 72, seed=2)).reshape(32, 8, 3, 3)
     nodes = "y = Conv<pads=[1,1,1,1], strides=[2,2], kernel_shape=[3,3]>(x, w, b)"
     proto = model(f"g (float[1,8,9,9] x) => (float[1,32,5,5] y) {{ {nodes} }}", w=weight, b=normal(32))
-    compiled = compile_proto(proto, LowRank(rank=5))
+    compiled = compile_proto(proto, LowRank(rank=5, force=True))
     assert op_types(compiled) == ["Conv", "Conv"]
     same(proto, compiled, {"x": x(1, 8, 9, 9)})
 
