@@ -71,8 +71,8 @@ def compile_model(
 
     ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them. ``calibration`` is
     inputs to see what flows into the weights, in any form that :class:`regc.compiler.calibration.Calibration` takes, or
-    one of these, with options. ``target`` is ``cpu`` for our operators or ``stock`` for those that ONNX Runtime has
-    already; see :mod:`regc.compiler.target`.
+    one of these, with options. ``target`` is ``cpu`` for our operators, ``cuda`` for those of them that run on a
+    GPU or ``stock`` for what ONNX Runtime has already; see :mod:`regc.compiler.target`.
 
     Raises:
         ModelError: the model cannot be read.

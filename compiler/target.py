@@ -1,4 +1,4 @@
-"""What may be emitted: our operators, or only those that ONNX Runtime has already.
+"""What may be emitted: our operators, those of them that the CUDA provider has, or only what ONNX Runtime has already.
 
 ``stock`` multiplies by ``com.microsoft::MatMulNBits``, only in combinations that its fast kernels take. Weights that it
 has no kernel for are decoded by model-local functions of standard operators, when the model is loaded; rows of
@@ -18,7 +18,7 @@ from regc.compiler.filters import Filtered
 from regc.compiler.suggest import nearest
 from regc.compiler.terms import Coded, NBits, Operated, Product, Sum, Term
 from regc.runtime_ops import ops
-from regc.runtime_ops.ops import OPERATORS
+from regc.runtime_ops.ops import ON_CUDA, OPERATORS
 
 FAST_BLOCKS = {2: (128, 64, 32), 4: (256, 128, 64, 32, 16), 8: (256, 128, 64, 32, 16)}
 """Block sizes for which MatMulNBits does not fall back to decoding all weights at every call, the fastest first.
@@ -28,6 +28,10 @@ Measured on ONNX Runtime 1.32 (one thread, AVX-512 VNNI, 768x3072, one row): 2 b
 is fast since 1.28 (blocks of 128: 1300 us in 1.27, 62 in 1.28, at 512x1024 and 8 rows); 8 bits since 1.22; 4 bits since
 1.17.
 """
+
+
+CUDA_BLOCKS = {bits: blocks for bits, blocks in FAST_BLOCKS.items() if bits != 2}
+"""Of the CUDA provider: no released ONNX Runtime has a kernel for 2 bits there."""
 
 
 class Target(ABC):
@@ -96,6 +100,39 @@ class Cpu(Target):
 
 
 @dataclass(frozen=True)
+class Cuda(Target):
+    """Our operators as far as the CUDA provider has them. Where they win has not been measured on a GPU."""
+
+    name: ClassVar[str] = "cuda"
+
+    def operator(self, term: Operated, opset: int) -> str | None:
+        """The first that is legal at this opset."""
+        return next((name for name in term.matmuls if name in ON_CUDA and OPERATORS[name].since_opset <= opset), None)
+
+    def nbits(self, term: Operated) -> NBits | None:
+        """Of a term that we have no operator for; ONNX Runtime multiplies by 4 and 8 bits on a GPU."""
+        form = term.nbits(CUDA_BLOCKS) if not term.matmuls else None
+        return form if isinstance(form, NBits) else None
+
+    def convolution(self, leaf: Coded, taps: int, opset: int) -> str | None:
+        """None: the weight is decoded when the model is loaded, and ONNX Runtime's Conv stays on the GPU."""
+        return None
+
+    def multiplies(self, term: Term, opset: int) -> bool:  # noqa: D102
+        return all(self.operator(part, opset) or self.nbits(part) for part in term.operated())
+
+    def refuses(self, term: Term, rows: int | None = None) -> str | None:
+        """What would run on the host, between copies of all that goes in and out."""
+        for part in term.operated():
+            form = None if part.matmuls else part.nbits(CUDA_BLOCKS)
+            if isinstance(form, str):
+                return f"target cuda: {form}"
+            if part.matmuls and not ON_CUDA.intersection(part.matmuls):
+                return f"target cuda: {part.matmuls[0]} has no kernel there and would run on the host"
+        return None
+
+
+@dataclass(frozen=True)
 class Stock(Target):
     """What ONNX Runtime has already."""
 
@@ -124,7 +161,7 @@ def _loss(operator: str, term: Operated, rows: int | None = None) -> str | None:
     return None if term.forced else ops.loses(operator, term.shape, rows, term.work / math.prod(term.shape))
 
 
-TARGETS: dict[str, Target] = {target.name: target for target in (Cpu(), Stock())}
+TARGETS: dict[str, Target] = {target.name: target for target in (Cpu(), Cuda(), Stock())}
 
 
 def target_of(name: str) -> Target:
@@ -135,7 +172,7 @@ def target_of(name: str) -> Target:
     """
     if name in TARGETS:
         return TARGETS[name]
-    raise UsageError(f"there is no target {name!r}; choose {' or '.join(TARGETS)}{nearest(name, TARGETS)}")
+    raise UsageError(f"there is no target {name!r}; choose one of {', '.join(TARGETS)}{nearest(name, TARGETS)}")
 
 
 CPU = TARGETS["cpu"]

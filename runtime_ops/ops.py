@@ -197,6 +197,11 @@ OPERATORS: dict[str, Operator] = {
     operator.name: operator for operator in (*_MULTIPLY, *_ENDING_IN, *_GATHER, *_DECODE, *_INT_DECODE)
 }
 
+ON_CUDA = frozenset(
+    operator.name for operator in (*_MULTIPLY, *_ENDING_IN, *_GATHER) if not operator.name.startswith("TernaryConv")
+)
+"""The operators that the CUDA provider has, too."""
+
 
 def functions(names: Iterable[str], opset: int) -> list[onnx.FunctionProto]:
     """The model-local functions of the named operators and of those that they call, for a model of this opset.

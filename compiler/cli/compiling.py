@@ -39,9 +39,10 @@ Exit codes:
 )
 @click.option(
     "--target",
-    type=click.Choice(["cpu", "stock"]),
+    type=click.Choice(["cpu", "cuda", "stock"]),
     default="cpu",
-    help="Our operators, or only those that ONNX Runtime has already: MatMulNBits for ternary and int weights.",
+    help="Our operators, those of them that run on a GPU, or only those that ONNX Runtime has already: MatMulNBits for "
+    "ternary and int weights.",
     show_default=True,
 )
 @click.option(

@@ -11,6 +11,8 @@ import click
 from regc.compiler.cli.options import DATA, FILE, JSON, measuring
 from regc.compiler.cli.terminal import ProgressBar, printing
 
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
 
 @click.command("inspect", short_help="List weights, and what each pass would do with them.")
 @click.argument("model", type=FILE)
@@ -60,11 +62,14 @@ def passes_command(name: str | None) -> None:
 @measuring
 @click.option(
     "--provider",
+    "--providers",
     "providers",
     multiple=True,
-    default=("CPUExecutionProvider",),
+    default=("cpu",),
     show_default=True,
-    help="Execution provider of ONNX Runtime. Repeatable, the first one first.",
+    callback=lambda _context, _option, names: [PROVIDERS.get(name, name) for name in names],
+    help="Execution provider of ONNX Runtime: cpu, cuda, or the full name of another. Repeatable, the first one first. "
+    "What of COMPRESSED does not run on the first is listed, and the copies that this takes.",
 )
 @JSON
 @click.pass_context

@@ -21,6 +21,13 @@ def add_checks(check: Verification, facts: Facts) -> None:
     facts.add("with library", text.unless_told(check.with_library, check.original), _style(check.with_library))
     without = text.unless_told(check.without_library, check.original, check.with_library)
     facts.add("without it", without + _closeness(check.library_difference), _style(check.without_library))
+    if check.elsewhere is not None:
+        for node in check.elsewhere.nodes:
+            facts.add("elsewhere", node, "yellow")
+        for name in check.elsewhere.copies:
+            facts.add("copy", f"{name} between the memory of the host and of the device", "yellow")
+        if not check.elsewhere.nodes and not check.elsewhere.copies:
+            facts.add("placement", f"all nodes on {check.elsewhere.provider}")
     for problem in check.problems:
         if check.original not in problem:
             facts.add("not compared", problem, "yellow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from regc.compiler.report.summary import by_pass, emissions, refused
@@ -98,6 +99,7 @@ def verification_data(check: Verification) -> dict[str, Any]:
         "without_library": check.without_library,
         "library_difference": plain(check.library_difference),
         "problems": list(check.problems),
+        "elsewhere": None if check.elsewhere is None else asdict(check.elsewhere),
         "outputs": outputs,
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from regc.compiler.report import text
 from regc.compiler.verify.difference import OutputError
+from regc.compiler.verify.placement import Elsewhere
 from regc.compiler.verify.running import NOT_LOADED, NOT_RUN, OK, unknown_operator
 
 FAR_SQNR, FAR_COSINE = 3.0, 0.9
@@ -22,7 +23,8 @@ class Verification:
     ``inputs`` tells on what. ``original``, ``with_library`` and ``without_library`` are ``ok``, ``not
     checked: why``, or what went wrong: the original, and the compressed model with our operator library
     registered and without it. ``library_difference`` is the largest difference between these two ways.
-    ``problems`` are what kept outputs from being compared, in words.
+    ``problems`` are what kept outputs from being compared, in words. ``elsewhere`` is what of the compressed model does
+    not run on the provider that was asked for; None where that is the CPU's.
     """
 
     inputs: str
@@ -32,6 +34,7 @@ class Verification:
     without_library: str
     library_difference: float | None = None
     original: str = OK
+    elsewhere: Elsewhere | None = None
 
     @property
     def broken(self) -> str:

@@ -46,11 +46,13 @@ class Runner:
     callback: Callable[[int, int, str], None] | None = None
     steps: int = 3
 
-    def open(self, path: Path, library: bool, weights: Mapping[str, Any] = NO_WEIGHTS) -> Any:
+    def open(
+        self, path: Path, library: bool, weights: Mapping[str, Any] = NO_WEIGHTS, profile: Path | None = None
+    ) -> Any:
         """An ``onnxruntime.InferenceSession``. Raises whatever ONNX Runtime raises.
 
         ``weights`` has an ``OrtValue`` for each initializer that is to have another value than in the file. They must
-        live as long as the session.
+        live as long as the session. Its profile is written to files whose names start with ``profile``.
         """
         import onnxruntime  # noqa: PLC0415 - slow to import
 
@@ -59,12 +61,14 @@ class Runner:
         options.log_severity_level = FATAL
         if self.threads:
             options.intra_op_num_threads = self.threads
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile)
         for name, value in weights.items():
             options.add_initializer(name, value)
         if library:
             from regc import runtime_ops  # noqa: PLC0415
 
-            runtime_ops.register(options)
+            runtime_ops.register(options, self.providers)
         return onnxruntime.InferenceSession(str(path), options, providers=list(self.providers))
 
     def run(self, path: Path, feeds: Iterable[Feed], library: bool, step: int) -> Run:
@@ -99,14 +103,14 @@ def run(session: Any, feed: Feed) -> list[Any]:
     return outputs
 
 
-def library_status() -> str:
-    """``ok`` when ONNX Runtime can load the operator library, else ``not checked: why``."""
+def library_status(providers: Sequence[str] = CPU) -> str:
+    """``ok`` when ONNX Runtime can load the operator library of the providers, else ``not checked: why``."""
     import onnxruntime  # noqa: PLC0415 - slow to import
 
     from regc import runtime_ops  # noqa: PLC0415
 
     try:
-        runtime_ops.register(onnxruntime.SessionOptions())
+        runtime_ops.register(onnxruntime.SessionOptions(), providers)
     except Exception as error:  # a library that does not load is ONNX Runtime's error, a missing one ours
         return f"{NOT_CHECKED}: the operator library cannot be used ({first_line(error)}); see: regc doctor"
     return OK
@@ -120,11 +124,14 @@ def check_providers(providers: Sequence[str]) -> None:
     """
     import onnxruntime  # noqa: PLC0415 - slow to import
 
+    from regc import runtime_ops  # noqa: PLC0415
+
     known = onnxruntime.get_available_providers()
     for provider in providers:
         if provider not in known:
+            remedy = "; install onnxruntime-gpu in its place" if provider == runtime_ops.CUDA_PROVIDER else ""
             raise UsageError(
-                f"ONNX Runtime {onnxruntime.__version__} has no {provider} here; it has {', '.join(known)}"
+                f"ONNX Runtime {onnxruntime.__version__} has no {provider} here; it has {', '.join(known)}{remedy}"
             )
 
 

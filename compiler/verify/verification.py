@@ -18,6 +18,7 @@ from regc.compiler.verify.difference import OutputError, differences, largest_di
 from regc.compiler.verify.guess import index_bounds, random_feeds
 from regc.compiler.verify.memory import available_memory
 from regc.compiler.verify.outcome import Verification
+from regc.compiler.verify.placement import Elsewhere, elsewhere
 from regc.compiler.verify.running import (
     CPU,
     NOT_CHECKED,
@@ -52,7 +53,7 @@ def compare(
         RegcError: one of the two cannot be loaded or run.
     """
     runner = Runner(providers, threads)
-    library = library_status() == OK
+    library = library_status(providers) == OK
     runs = []
     for step, path in enumerate((Path(original), Path(compressed))):
         runs.append(runner.run(path, feeds, library, step))
@@ -90,7 +91,7 @@ def verify_compiled(
         if not path.is_file():
             raise ModelError(f"{path}: is no file; give the path of an .onnx file")
     runner = Runner(providers, threads, callback)
-    library = library_status()
+    library = library_status(providers)
     size, bounds = _look(Path(original))
     memory = available_memory()
     if memory is not None and size > MEMORY_SHARE * memory:
@@ -108,7 +109,16 @@ def verify_compiled(
         without_library=without.status,
         library_difference=largest_difference(with_library, without),
         original=reference.run.status,
+        elsewhere=_elsewhere(runner, Path(compressed), reference.feeds, with_library),
     )
+
+
+def _elsewhere(runner: Runner, path: Path, feeds: Iterable[Feed], with_library: Run) -> Elsewhere | None:
+    """What of a model that runs is not on the first provider, unless that is the CPU's."""
+    feed = next(iter(feeds), None)
+    if runner.providers[0] in CPU or with_library.status != OK or feed is None:
+        return None
+    return elsewhere(runner, path, feed, True)
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def test_the_target_is_recorded(tmp_path: Path) -> None:
 
 def test_an_unknown_target_is_an_error() -> None:
     proto = model("g (float[n,512] x) => (float[n,384] y) { y = MatMul(x, w) }", w=normal(512, 384))
-    with pytest.raises(UsageError, match=r"no target 'stok'; choose cpu or stock; did you mean \"stock\"\?"):
+    with pytest.raises(UsageError, match=r"no target 'stok'; choose one of cpu, cuda, stock; did you mean \"stock\"\?"):
         compile_model(proto, [Ternary()], target="stok")
 
 

@@ -33,16 +33,16 @@ struct TernaryChain {
   REGC_DEVICE static size_t place(const Weight&, size_t, size_t i) { return i; }
   REGC_DEVICE static float gated(const Weight&, size_t, float x) { return x; }
   REGC_DEVICE static float weight(const Weight& w, size_t tile, size_t i, size_t r) {
-    const size_t block = i / Codes::kInputs;
-    const size_t input = i % Codes::kInputs;
+    const uint32_t block = static_cast<uint32_t>(i) / Codes::kInputs;
+    const uint32_t input = static_cast<uint32_t>(i) % Codes::kInputs;
     const uint32_t code = w.codes[(tile * w.blocks + block) * kUnit + r * 4 + input % 4];
     uint32_t field[Codes::kSteps];
     Codes::fields(code, field);
     int trit = 0;
 #pragma unroll
     for (int p = 0; p < Codes::kSteps; ++p)
-      if (input / 4 == static_cast<size_t>(p)) trit = static_cast<int>(field[p] & 3U) - 1;
-    const int multiplier = w.multiplier[(tile * w.groups + block / w.group_blocks) * kTile + r];
+      if (input / 4 == static_cast<uint32_t>(p)) trit = static_cast<int>(field[p] & 3U) - 1;
+    const int multiplier = w.multiplier[group_of(w, tile, block) * kTile + r];
     return static_cast<float>(trit * multiplier);
   }
 };

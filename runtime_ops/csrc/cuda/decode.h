@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/device.h"
+#include "cuda/products.h"
 
 namespace regc::cuda {
 
@@ -67,6 +68,12 @@ REGC_DEVICE void rf8_halves_of(uint32_t word, uint32_t (&halves)[2]) {
 // The value of one RF8 code.
 REGC_DEVICE float rf8_value(uint32_t code) {
   return half_to_float(static_cast<uint16_t>(flushed(rf8_halves(code, code & 7U)) & 0xFFFFU));
+}
+
+// The group of a block of a tile, among those of all tiles. Weights have less than 2^32 blocks a row, and 64-bit
+// division takes several times as long.
+REGC_HD size_t group_of(const Weight& w, size_t tile, size_t block) {
+  return tile * w.groups + static_cast<uint32_t>(block) / static_cast<uint32_t>(w.group_blocks);
 }
 
 // The byte of an RF8 block that holds a weight of it.

@@ -21,11 +21,16 @@
 namespace regc::cuda {
 
 using half_t = __half;
+using Word2 = uint2;
 using Word4 = uint4;
 
 REGC_DEVICE Word4 load_once(const uint8_t* p) { return __ldcs(reinterpret_cast<const uint4*>(p)); }
 REGC_DEVICE Word4 load_16(const void* p) { return __ldg(static_cast<const uint4*>(p)); }
+REGC_DEVICE Word2 load_8(const void* p) { return __ldg(static_cast<const uint2*>(p)); }
 REGC_DEVICE uint32_t load_4(const void* p) { return __ldg(static_cast<const unsigned*>(p)); }
+// Shared memory, aligned: of a memcpy nvcc would make stores of single bytes.
+REGC_DEVICE void store_16(void* p, Word4 v) { *static_cast<uint4*>(p) = v; }
+REGC_DEVICE void store_4(void* p, uint32_t v) { *static_cast<uint32_t*>(p) = v; }
 REGC_DEVICE float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 REGC_DEVICE uint16_t float_to_half(float v) { return __half_as_ushort(__float2half_rn(v)); }
 REGC_DEVICE uint32_t float_bits(float v) { return __float_as_uint(v); }

@@ -42,9 +42,8 @@ struct TernaryPanel {
   REGC_DEVICE static Item load(const Weight& w, size_t tile, size_t slice, size_t item) {
     const size_t block = slice * kUnits + item / kTile;
     if (tile * kTile >= w.outputs || block >= w.blocks) return {0, 0};  // all levels are zero
-    const size_t group = tile * w.groups + block / w.group_blocks;
     return {load_4(w.codes + (tile * w.blocks + block) * kUnit + item % kTile * 4),
-            w.multiplied ? w.multiplier[group * kTile + item % kTile] : 1U};
+            w.multiplied ? w.multiplier[group_of(w, tile, block) * kTile + item % kTile] : 1U};
   }
   template <class Place>
   REGC_DEVICE static void store(const Item& loaded, size_t item, const Place& place) {
@@ -53,7 +52,7 @@ struct TernaryPanel {
 #pragma unroll
     for (int p = 0; p < Codes::kSteps; ++p) {
       const uint32_t levels = ternary_levels(field[p], loaded.multiplier);
-      memcpy(place(item % kTile, item / kTile * Codes::kInputs + 4 * p), &levels, sizeof(levels));
+      store_4(place(item % kTile, item / kTile * Codes::kInputs + 4 * p), levels);
     }
   }
 };
@@ -83,7 +82,7 @@ struct RF8Panel {
         rf8_halves_of(word[2 * pair + rows], halves);
 #pragma unroll
         for (int i = 0; i < 2; ++i)
-          memcpy(place(item % 4 * 4 + 2 * rows + i, item / 4 * 4 + 2 * pair), &halves[i], sizeof(halves[i]));
+          store_4(place(item % 4 * 4 + 2 * rows + i, item / 4 * 4 + 2 * pair), halves[i]);
       }
     }
   }
@@ -152,8 +151,7 @@ REGC_DEVICE void store_slice(const Ahead<Format, S>& ahead, typename Format::Ele
     const size_t chunk = threadIdx.x + i * S::kThreads;
     const size_t k = chunk % A::kChunks * kInChunk;
     if (chunk < S::kRows * A::kChunks)
-      memcpy(rows + k / kSlab * Slabs<Format, S::kRows>::kStride + chunk / A::kChunks * kSlab + k % kSlab, &ahead.x[i],
-             16);
+      store_16(rows + k / kSlab * Slabs<Format, S::kRows>::kStride + chunk / A::kChunks * kSlab + k % kSlab, ahead.x[i]);
   }
 #pragma unroll
   for (size_t i = 0; i < A::kMyItems; ++i) {

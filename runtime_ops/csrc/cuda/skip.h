@@ -38,8 +38,7 @@ constexpr unsigned kGatedOutputs = kWarp * kLaneOutputs;  // of a block of threa
 template <bool kCoded>
 REGC_DEVICE void two_values(const Weight& w, size_t i, float (&value)[2]) {
   if (kCoded) {
-    uint16_t codes;
-    memcpy(&codes, w.codes + i, sizeof(codes));
+    const uint32_t codes = reinterpret_cast<const uint16_t*>(w.codes)[i / 2];
     const uint32_t halves = flushed(rf8_halves(permute(codes, 0, 0x4140), codes & 0x0707U));
     value[0] = half_to_float(static_cast<uint16_t>(halves & 0xFFFFU));
     value[1] = half_to_float(static_cast<uint16_t>(halves >> 16));

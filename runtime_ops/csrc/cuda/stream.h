@@ -50,8 +50,8 @@ struct TernaryStream {
     words_of(codes, word);
 #pragma unroll
     for (int i = 0; i < 4; ++i) Codes::fields(word[i], field[i]);
-    const size_t group = at.tile * w.groups + at.block / w.group_blocks;
-    const uint32_t multipliers = w.multiplied ? load_4(w.multiplier + group * kTile + 4 * at.quad) : 0x01010101U;
+    uint32_t multipliers = 0x01010101U;
+    if (w.multiplied) multipliers = load_4(w.multiplier + group_of(w, at.tile, at.block) * kTile + 4 * at.quad);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       const size_t row = r < static_cast<int>(a.rows) ? r : 0;  // rows that are none are computed, and not stored
@@ -123,6 +123,16 @@ struct RF8Stream {
       words_of(load_16(static_cast<const float*>(a.in.x) + row * inputs + k), bits);
 #pragma unroll
       for (int j = 0; j < 4; ++j) x[j] = bits_float(bits[j]);
+      return;
+    }
+    if (a.whole) {
+      const Word2 pairs = load_8(static_cast<const uint16_t*>(a.in.x) + row * inputs + k);
+      const uint32_t word[2] = {pairs.x, pairs.y};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const auto bits = static_cast<uint16_t>(word[j / 2] >> 16 * (j % 2) & 0xFFFFU);
+        x[j] = a.in.type == Type::float16 ? half_to_float(bits) : bfloat16_to_float(bits);
+      }
       return;
     }
 #pragma unroll

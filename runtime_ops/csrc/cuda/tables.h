@@ -31,13 +31,15 @@ REGC_DEVICE float table_value(const Table& t, size_t row, size_t k) {
       return rf8_value(t.codes[(tile * blocks + k / 4) * kUnit + rf8_place(in_tile, k % 4)]) * t.scale[row];
     }
     case Table::Layout::ternary: {
+      const size_t group = static_cast<uint32_t>(k) / static_cast<uint32_t>(t.group);
       const uint32_t code = t.codes[row * ((t.columns + 3) / 4) + k / 4];
-      return ternary_value(t, code, k % 4, row * t.groups + k / t.group, row);
+      return ternary_value(t, code, k % 4, row * t.groups + group, row);
     }
     default: {
+      const size_t group = static_cast<uint32_t>(k) / static_cast<uint32_t>(t.group);
       const size_t blocks = (t.columns + 15) / 16;
       const uint32_t code = t.codes[(tile * blocks + k / 16) * kUnit + in_tile * 4 + k % 4];
-      return ternary_value(t, code, k % 16 / 4, (tile * t.groups + k / t.group) * kTile + in_tile, row);
+      return ternary_value(t, code, k % 16 / 4, (tile * t.groups + group) * kTile + in_tile, row);
     }
   }
 }

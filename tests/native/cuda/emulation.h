@@ -41,6 +41,9 @@ namespace regc::cuda {
 
 using half_t = _Float16;
 
+struct Word2 {
+  uint32_t x, y;
+};
 struct Word4 {
   uint32_t x, y, z, w;
 };
@@ -52,7 +55,11 @@ const T& aligned(const void* p) {
 }
 inline Word4 load_once(const uint8_t* p) { return aligned<Word4>(p); }
 inline Word4 load_16(const void* p) { return aligned<Word4>(p); }
+inline Word2 load_8(const void* p) { return aligned<Word2>(p); }
 inline uint32_t load_4(const void* p) { return aligned<uint32_t>(p); }
+
+inline void store_16(void* p, Word4 v) { const_cast<Word4&>(aligned<Word4>(p)) = v; }
+inline void store_4(void* p, uint32_t v) { const_cast<uint32_t&>(aligned<uint32_t>(p)) = v; }
 
 template <class To, class From>
 To same_bits(From from) {

@@ -2,7 +2,6 @@
 // Runtime can run them where there is no GPU. It has no others.
 #include <cstring>
 
-#include "cuda/launch.h"
 #include "cuda/runtime.h"
 #include "ops/operator.h"
 

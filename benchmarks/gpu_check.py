@@ -1,0 +1,174 @@
+"""The CUDA kernels on the first machine with a GPU: whether they are right, then how fast they are.
+
+    python -m benchmarks.gpu_check [--json FILE] [--emulate]
+
+Needs nvcc, and torch with CUDA. What is right: every format, ending and type, few rows and many, against NumPy, bit for
+bit for int8 activations; and, where this ONNX Runtime has the CUDA provider, every operator against the CPU's, also in
+a CUDA graph. How fast: products of one to 512 rows beside cuBLAS in float16 and, with the provider, MatMulNBits with 4
+bits; distinct weights beyond the L2 cache, in CUDA graphs, timed by events of the device, in one run with the bandwidth
+of copying. ``--emulate`` checks the kernels on the CPU instead, and times nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from math import erf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu_kernels import ENDINGS, FORMATS, ROOT, TYPES, Array, Kernels, Problem, build, problem
+
+SHAPES = ((37, 100), (130, 1540), (16, 4099))
+ROWS = (1, 2, 3, 8, 9, 33, 65, 130)
+KIND_OF_ERROR = {"float32": 2.0**-22, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""Relative error of rounding a result to a type, twice."""
+
+
+class Host:
+    """NumPy's memory, for the emulation."""
+
+    def put(self, values: Array) -> Array:
+        """An aligned copy."""
+        copy = self.empty(values.nbytes, "uint8")
+        copy[:] = np.ascontiguousarray(values).view(np.uint8).reshape(-1)
+        return copy
+
+    def empty(self, count: int, dtype: str) -> Array:
+        """Bytes behind a multiple of 256 of them."""
+        size = count * (4 if dtype == "float32" else 1 if dtype == "uint8" else 2)
+        memory = np.zeros(size + 256, np.uint8)
+        start = -memory.ctypes.data % 256
+        return memory[start : start + size]
+
+    def get(self, tensor: Array) -> Array:
+        """As float32."""
+        return tensor.view(np.float32)
+
+    def pointer(self, tensor: Array) -> int:
+        """Its address."""
+        return int(tensor.ctypes.data)
+
+    def stream(self) -> int:
+        """None."""
+        return 0
+
+
+def activations(rows: int, inputs: int, seed: int) -> Array:
+    """Rows of different magnitudes."""
+    random = np.random.default_rng(seed)
+    return (random.standard_normal((rows, inputs)) * 2.0 ** random.integers(-3, 4, (rows, 1))).astype(np.float32)
+
+
+def int8_product(weight: Problem, x: Array) -> Array:
+    """float32 as the operators define it: one rounding at a time."""
+    amax = np.maximum(np.abs(x).max(1, keepdims=True), np.float32(1e-30))
+    q = np.rint(x * (np.float32(127) / amax)).astype(np.int64)
+    sums = (q @ weight.matrix.T.astype(np.int64)).astype(np.float32)
+    product: Array = sums * (amax / np.float32(127)) * weight.operands["scale"] + weight.operands["bias"]
+    return product
+
+
+def expected(weight: Problem, x: Array) -> tuple[Array, Array | None]:
+    """The product, and how far from it a result may be; None where it has to be the same bits."""
+    if weight.format in ("ternary", "ternary5"):
+        return int8_product(weight, x), None
+    if "norms" in weight.operands:
+        x = np.where(np.abs(x) * weight.operands["norms"] < weight.operands["threshold"], np.float32(0), x)
+    wide, scale = x.astype(np.float64), weight.operands["scale"]
+    magnitude = np.abs(wide) @ np.abs(weight.matrix).T * scale
+    rounded = 2.0**-11 if weight.format == "rf8" and len(x) > 8 else 0
+    bound = magnitude * (rounded + (x.shape[1] + 3) * 2.0**-24)
+    return (wide @ weight.matrix.T * scale + weight.operands["bias"]).astype(np.float32), bound
+
+
+def ended(y: Array, ending: str, other: Array) -> Array:
+    """What an ending makes of a product, in float64."""
+    wide = y.astype(np.float64)
+    if ending == "relu":
+        return np.maximum(wide, 0)
+    if ending == "silu":
+        return wide / (1 + np.exp(-np.maximum(wide, -700)))
+    if ending == "gelu_tanh":
+        return wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
+    if ending == "gelu":
+        return wide / 2 * (1 + np.vectorize(erf)(wide / np.sqrt(2)))
+    return wide + other if ending == "add" else wide
+
+
+def cases() -> Iterator[tuple[Problem, int]]:
+    """Every format at every shape, with and without groups, by rows."""
+    for kind in FORMATS:
+        for shape in SHAPES:
+            for group in (None, 32):
+                weight = problem(kind, shape, seed=shape[0], group=group)
+                yield from ((weight, rows) for rows in ROWS)
+
+
+def wrong(kernels: Kernels, weight: Problem, rows: int, dtype: str, ending: str) -> str | None:
+    """What is wrong with one product, in words."""
+    memory = kernels.memory
+    x = activations(rows, weight.shape[1], seed=rows)
+    other = activations(rows, weight.shape[0], seed=rows + 1)
+    on_device, other_there = typed(memory, x, dtype), typed(memory, other, dtype)
+    if dtype != "float32":
+        x, other = memory.get(on_device).reshape(x.shape), memory.get(other_there).reshape(other.shape)
+    y = memory.empty(rows * weight.shape[0], dtype)
+    loaded = kernels.load(weight)
+    loaded.launch(on_device, rows, y, loaded.scratch(rows), dtype=dtype, ending=ending, other=other_there)
+    actual = memory.get(y).reshape(rows, -1)
+    product, bound = expected(weight, x)
+    if bound is None and dtype == "float32" and ending in ("none", "relu", "add"):
+        exact = np.maximum(product, 0) if ending == "relu" else product + other if ending == "add" else product
+        return None if (actual == exact).all() else f"{np.count_nonzero(actual != exact)} outputs differ"
+    wanted = ended(product, ending, other)
+    allowed = 1.2 * (0 if bound is None else bound) + KIND_OF_ERROR[dtype] * (np.abs(wanted) + np.abs(product) + 1e-2)
+    far = np.abs(actual - wanted) > allowed
+    return f"{np.count_nonzero(far)} outputs are too far" if far.any() else None
+
+
+def typed(memory: Any, values: Array, dtype: str) -> Any:
+    """Values of a type in the memory of the kernels."""
+    return memory.put(values) if dtype == "float32" else memory.put(values).to(memory.type_of(dtype))
+
+
+def check_kernels(kernels: Kernels, types: tuple[str, ...]) -> list[str]:
+    """All mistakes of the kernels, in words."""
+    mistakes = []
+    for number, (weight, rows) in enumerate(cases()):
+        dtype, ending = types[number % len(types)], ENDINGS[number // len(types) % len(ENDINGS)]
+        words = wrong(kernels, weight, rows, dtype, ending)
+        if words is not None:
+            mistakes.append(f"{weight.format} {weight.shape}, {rows} rows, {dtype}, {ending}: {words}")
+    return mistakes
+
+
+def main() -> int:
+    """Check, then measure. 1 when something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--emulate", action="store_true", help="check on the CPU, and time nothing")
+    options = parser.parse_args()
+    if options.emulate:
+        kernels = Kernels(build(ROOT / "build" / "emulated", None), Host())
+        mistakes, figures = check_kernels(kernels, ("float32",)), {}
+    else:
+        from benchmarks.gpu_speed import check_provider, gpu_kernels, measure  # noqa: PLC0415 - needs torch
+
+        kernels = gpu_kernels(ROOT / "build" / "cuda")
+        mistakes = [*check_kernels(kernels, TYPES), *check_provider(ROOT / "build" / "cuda")]
+        figures = measure(kernels) if not mistakes else {}
+    for mistake in mistakes:
+        print(mistake)
+    print(f"{len(mistakes)} mistakes")
+    if options.json:
+        options.json.write_text(json.dumps({"mistakes": mistakes, **figures}, indent=2), encoding="utf-8")
+    return 1 if mistakes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

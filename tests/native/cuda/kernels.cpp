@@ -1,0 +1,2 @@
+// All kernels and their launchers, emulated.
+#include "cuda/launch.h"
