@@ -10,7 +10,7 @@ namespace regc::test {
 // the threads that make them ready.
 inline Size drawn_size(Random& random) {
   Size size(random);
-  size.rows = random() % 2 == 0 ? between(random, 1, 8) : between(random, 9, random() % 4 == 0 ? 200 : 40);
+  size.rows = random() % 2 == 0 ? between(random, 1, 8) : between(random, 9, random() % 4 == 0 ? 300 : 40);
   if (random() % 8 == 0) size.outputs = 130, size.inputs = between(random, 500, 700);
   if (random() % 8 == 0) {
     size.outputs = 20;

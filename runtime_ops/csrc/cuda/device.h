@@ -94,13 +94,14 @@ REGC_DEVICE void store_tile(Sum* p, const C& c) {
 
 struct Grid {
   unsigned x;
-  unsigned y;
+  unsigned y = 1;
+  unsigned z = 1;
 };
 
 // Starts kernel(arguments) and does not wait for it; an error of the CUDA runtime, or 0.
 template <class Arguments>
 int launch(void (*kernel)(Arguments), Grid grid, unsigned threads, void* stream, const Arguments& arguments) {
-  kernel<<<dim3(grid.x, grid.y), threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments);
+  kernel<<<dim3(grid.x, grid.y, grid.z), threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments);
   return static_cast<int>(cudaGetLastError());
 }
 

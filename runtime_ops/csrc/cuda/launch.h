@@ -10,8 +10,11 @@
 
 namespace regc::cuda {
 
-constexpr size_t kManyRows = 64;  // from which on the large shape of panels is used
+constexpr size_t kManyRows = 64;   // up to which the small shape of panels is used, then the large one
 constexpr size_t kMaxGridX = 2147483647;
+constexpr size_t kPartRows = 256;  // up to which the inputs may be cut into parts
+constexpr size_t kManyThreads = 65536;  // that keep a large GPU busy: 512 for each of its multiprocessors
+constexpr size_t kFewSlices = 4;     // that are worth a part of their own
 constexpr Error kTooLarge = 1;  // cudaErrorInvalidValue
 
 inline size_t round_up(size_t v, size_t unit) { return ceil_div(v, unit) * unit; }
@@ -20,25 +23,57 @@ inline size_t round_up(size_t v, size_t unit) { return ceil_div(v, unit) * unit;
 struct Scratch {
   size_t stride;     // bytes of a row
   size_t row_scale;  // offsets in bytes
-  size_t sums;
+  size_t sums;       // of blocks, or of parts
   size_t size;
 };
 
-inline Scratch scratch_of(size_t rows, size_t stride, size_t blocks) {
+// `sums` are those of a row, of four bytes each.
+inline Scratch scratch_of(size_t rows, size_t stride, size_t sums) {
   constexpr size_t kPart = 256;
   const size_t scale = round_up(rows * stride, kPart);
-  const size_t sums = scale + round_up(rows * sizeof(float), kPart);
-  return {stride, scale, sums, sums + round_up(rows * blocks * sizeof(int32_t), kPart)};
+  const size_t last = scale + round_up(rows * sizeof(float), kPart);
+  return {stride, scale, last, last + round_up(rows * sums * sizeof(int32_t), kPart)};
+}
+
+// How the inputs are cut into parts, where outputs alone would not keep a GPU busy. Of rows it matters only which shape
+// they have: so that a row's result does not depend on the others.
+struct Parts {
+  size_t count;
+  size_t slices;  // of each but the last
+};
+
+template <class S>
+Parts parts_of_shape(size_t outputs, size_t slices) {
+  const size_t threads = ceil_div(outputs, S::kOutputs) * S::kThreads;
+  const size_t wanted = kernels::min_of(ceil_div(kManyThreads, threads), ceil_div(slices, kFewSlices));
+  const size_t each = ceil_div(slices, wanted);
+  return {ceil_div(slices, each), each};
+}
+
+template <class Format>
+Parts parts_of(const Weight& w, size_t rows) {
+  const size_t slices = ceil_div(w.inputs, Format::kInputs);
+  if (rows > kPartRows) return {1, slices};
+  return rows > kManyRows ? parts_of_shape<LargeShape>(w.outputs, slices)
+                          : parts_of_shape<SmallShape>(w.outputs, slices);
+}
+
+// Sums of a row that a product in parts keeps.
+template <class Format>
+size_t part_sums(const Weight& w, size_t rows) {
+  const size_t count = parts_of<Format>(w, rows).count;
+  return count > 1 ? count * w.outputs : 0;
 }
 
 template <class Codes>
 Scratch ternary_scratch(const Weight& w, size_t rows) {
   const size_t stride = round_up(w.inputs, TernaryPanel<Codes>::kInputs);
-  return scratch_of(rows, stride, rows <= kStreamRows ? w.blocks : 0);
+  return scratch_of(rows, stride, rows <= kStreamRows ? w.blocks : part_sums<TernaryPanel<Codes>>(w, rows));
 }
 
 inline Scratch rf8_scratch(const Weight& w, size_t rows) {
-  return scratch_of(rows, round_up(w.inputs, RF8Panel::kInputs) * sizeof(uint16_t), 0);
+  const size_t stride = round_up(w.inputs, RF8Panel::kInputs) * sizeof(uint16_t);
+  return scratch_of(rows, stride, part_sums<RF8Panel>(w, rows));
 }
 
 // The grid of products of `across` by `down` pieces; down is bounded by CUDA.
@@ -47,7 +82,7 @@ inline Error check_grid(size_t across, size_t down) { return across <= kMaxGridX
 template <class Format>
 Error launch_stream(const StreamArgs& a, Stream on) {
   const Weight& w = a.weight;
-  const Grid grid{static_cast<unsigned>(ceil_div(w.outputs, kTile)), 1};
+  const Grid grid{static_cast<unsigned>(ceil_div(w.outputs, kTile))};
   const size_t warps = kernels::min_of(ceil_div(w.blocks, kWarpBlocks), kStreamWarps);
   const auto threads = static_cast<unsigned>(warps) * kWarp;
   if (a.rows == 1) return launch(stream<Format, 1>, grid, threads, on, a);
@@ -61,12 +96,23 @@ Error launch_panel(const PanelArgs& a, Stream on) {
   const size_t across = ceil_div(a.weight.outputs, S::kOutputs);
   const size_t down = ceil_div(a.rows, S::kRows);
   if (const Error error = check_grid(across, down)) return error;
-  return launch(panel<Format, S>, {static_cast<unsigned>(across), static_cast<unsigned>(down)}, S::kThreads, on, a);
+  const Grid grid{static_cast<unsigned>(across), static_cast<unsigned>(down), static_cast<unsigned>(a.part_count)};
+  return launch(panel<Format, S>, grid, S::kThreads, on, a);
 }
 
+// `scratch` and its parts are those of the product; the rows are ready in it.
 template <class Format>
-Error launch_panels(const PanelArgs& a, Stream on) {
-  return a.rows > kManyRows ? launch_panel<Format, LargeShape>(a, on) : launch_panel<Format, SmallShape>(a, on);
+Error launch_panels(const Weight& w, size_t rows, const Out& out, uint8_t* scratch, const Scratch& parts, Stream on) {
+  const auto [count, slices] = parts_of<Format>(w, rows);
+  const auto* row_scale = reinterpret_cast<const float*>(scratch + parts.row_scale);
+  const PanelArgs a{w,    scratch, parts.stride, row_scale, out,
+                    rows, count,   slices,       count > 1 ? scratch + parts.sums : nullptr};
+  const auto launch_one = rows > kManyRows ? launch_panel<Format, LargeShape> : launch_panel<Format, SmallShape>;
+  if (const Error error = launch_one(a, on)) return error;
+  if (count == 1) return 0;
+  const size_t blocks = ceil_div(rows * w.outputs, kPartThreads);
+  if (const Error error = check_grid(blocks, 1)) return error;
+  return launch(sum_parts<typename Format::Sum>, {static_cast<unsigned>(blocks)}, kPartThreads, on, a);
 }
 
 template <class Codes>
@@ -76,8 +122,8 @@ Error multiply_ternary(const Weight& w, const Input& x, size_t rows, const Out& 
   QuantizeArgs q{x, w.inputs, scratch, parts.stride, reinterpret_cast<float*>(scratch + parts.row_scale),
                  few ? reinterpret_cast<int32_t*>(scratch + parts.sums) : nullptr, w.blocks, Codes::kSteps};
   if (const Error error = check_grid(rows, 1)) return error;
-  if (const Error error = launch(quantize_rows, {static_cast<unsigned>(rows), 1}, kRowThreads, on, q)) return error;
-  if (!few) return launch_panels<TernaryPanel<Codes>>(PanelArgs{w, scratch, parts.stride, q.row_scale, out, rows}, on);
+  if (const Error error = launch(quantize_rows, {static_cast<unsigned>(rows)}, kRowThreads, on, q)) return error;
+  if (!few) return launch_panels<TernaryPanel<Codes>>(w, rows, out, scratch, parts, on);
   const StreamArgs a{w, scratch, parts.stride, q.row_scale, q.sums, x, false, out, static_cast<unsigned>(rows)};
   return launch_stream<TernaryStream<Codes>>(a, on);
 }
@@ -92,8 +138,8 @@ inline Error multiply_rf8(const Weight& w, const Input& x, size_t rows, const Ou
   const RoundArgs r{x, w.inputs, reinterpret_cast<uint16_t*>(scratch), parts.stride / sizeof(uint16_t),
                     reinterpret_cast<float*>(scratch + parts.row_scale)};
   if (const Error error = check_grid(rows, 1)) return error;
-  if (const Error error = launch(round_rows, {static_cast<unsigned>(rows), 1}, kRowThreads, on, r)) return error;
-  return launch_panels<RF8Panel>(PanelArgs{w, scratch, parts.stride, r.row_scale, out, rows}, on);
+  if (const Error error = launch(round_rows, {static_cast<unsigned>(rows)}, kRowThreads, on, r)) return error;
+  return launch_panels<RF8Panel>(w, rows, out, scratch, parts, on);
 }
 
 template <class Format>
@@ -161,13 +207,13 @@ Error gather(const Table& table, const Indices& indices, void* y, Type type, Str
   if (indices.count == 0) return 0;
   if (const Error error = check_grid(indices.count, 1)) return error;
   const GatherArgs a{table, indices, y, type};
-  return launch(gather_rows, {static_cast<unsigned>(indices.count), 1}, kCopyThreads, on, a);
+  return launch(gather_rows, {static_cast<unsigned>(indices.count)}, kCopyThreads, on, a);
 }
 
 Error add(const float* a, const float* b, float* sum, const Broadcast& shape, Stream on) {
   if (shape.count == 0) return 0;
   const auto blocks = static_cast<unsigned>(kernels::min_of(ceil_div(shape.count, kCopyThreads), 65536));
-  return launch(add_broadcast, {blocks, 1}, kCopyThreads, on, AddArgs{a, b, sum, shape});
+  return launch(add_broadcast, {blocks}, kCopyThreads, on, AddArgs{a, b, sum, shape});
 }
 
 }  // namespace regc::cuda

@@ -21,6 +21,9 @@ struct PanelArgs {
   const float* row_scale;  // [rows]
   Out out;
   size_t rows;
+  size_t part_count;
+  size_t part_slices;  // of a block of threads: blockIdx.z tells which
+  void* parts;         // sums [part_count][rows][outputs] for sum_parts() where there are several parts; else null
 };
 
 // A format has its Element and Sum, kInputs of a slice, the kItems that hold a tile's codes of a slice, load() of one
@@ -151,7 +154,8 @@ REGC_DEVICE void store_slice(const Ahead<Format, S>& ahead, typename Format::Ele
     const size_t chunk = threadIdx.x + i * S::kThreads;
     const size_t k = chunk % A::kChunks * kInChunk;
     if (chunk < S::kRows * A::kChunks)
-      store_16(rows + k / kSlab * Slabs<Format, S::kRows>::kStride + chunk / A::kChunks * kSlab + k % kSlab, ahead.x[i]);
+      store_16(rows + k / kSlab * Slabs<Format, S::kRows>::kStride + chunk / A::kChunks * kSlab + k % kSlab,
+               ahead.x[i]);
   }
 #pragma unroll
   for (size_t i = 0; i < A::kMyItems; ++i) {
@@ -189,7 +193,12 @@ REGC_DEVICE void multiply_slice(const typename Format::Element* rows, const type
   }
 }
 
-// From the sums of a warp to outputs, a tile at a time through memory of its own, [16][16].
+// The place of a sum among those of all parts.
+REGC_DEVICE size_t part_place(const PanelArgs& a, size_t part, size_t row, size_t output) {
+  return (part * a.rows + row) * a.weight.outputs + output;
+}
+
+// From the sums of a warp to outputs, or to its part of the sums, a tile at a time through memory of its own.
 template <class Format, class S>
 REGC_DEVICE void finish_tiles(const PanelArgs& a, size_t first_row, size_t first_output, typename Format::Sum* own,
                               TileC<typename Format::Element> (&sum)[S::kTilesM][S::kTilesN]) {
@@ -203,8 +212,12 @@ REGC_DEVICE void finish_tiles(const PanelArgs& a, size_t first_row, size_t first
       for (unsigned i = threadIdx.x % kWarp; i < kTile * kTile; i += kWarp) {
         const size_t row = first_row + m * kTile + i / kTile;
         const size_t output = first_output + n * kTile + i % kTile;
-        if (row < a.rows && output < a.weight.outputs)
+        if (row >= a.rows || output >= a.weight.outputs) continue;
+        if (a.parts != nullptr) {
+          static_cast<typename Format::Sum*>(a.parts)[part_place(a, blockIdx.z, row, output)] = own[i];
+        } else {
           finish(a.weight, a.out, row, output, static_cast<float>(own[i]) * a.row_scale[row]);
+        }
       }
     }
   }
@@ -219,7 +232,9 @@ REGC_LAUNCHED(S::kThreads) panel(PanelArgs a) {
   const unsigned warp = threadIdx.x / kWarp;
   const size_t first_row = blockIdx.y * S::kRows;
   const size_t first_tile = blockIdx.x * (S::kOutputs / kTile);
-  const size_t count = (a.weight.inputs + Format::kInputs - 1) / Format::kInputs;
+  const size_t all = (a.weight.inputs + Format::kInputs - 1) / Format::kInputs;
+  const size_t begin = blockIdx.z * a.part_slices;  // of slices, less than all of them
+  const size_t end = all - begin < a.part_slices ? all : begin + a.part_slices;
   TileC<Element> sum[S::kTilesM][S::kTilesN];
 #pragma unroll
   for (int m = 0; m < S::kTilesM; ++m) {
@@ -227,16 +242,16 @@ REGC_LAUNCHED(S::kThreads) panel(PanelArgs a) {
     for (int n = 0; n < S::kTilesN; ++n) clear_tile(sum[m][n]);
   }
   Ahead<Format, S> ahead;
-  load_slice(a, first_row, first_tile, 0, ahead);
+  load_slice(a, first_row, first_tile, begin, ahead);
   store_slice(ahead, slices, slices + kRowsSize);
   __syncthreads();
-  for (size_t slice = 0; slice < count; ++slice) {
-    const Element* now = slices + slice % 2 * kSize;
-    Element* next = slices + (slice + 1) % 2 * kSize;
-    if (slice + 1 < count) load_slice(a, first_row, first_tile, slice + 1, ahead);
+  for (size_t slice = begin; slice < end; ++slice) {
+    const Element* now = slices + (slice - begin) % 2 * kSize;
+    Element* next = slices + (slice - begin + 1) % 2 * kSize;
+    if (slice + 1 < end) load_slice(a, first_row, first_tile, slice + 1, ahead);
     multiply_slice<Format, S>(now, now + kRowsSize, warp, sum);
     // Nobody reads `next` any more: that was before the last barrier.
-    if (slice + 1 < count) store_slice(ahead, next, next + kRowsSize);
+    if (slice + 1 < end) store_slice(ahead, next, next + kRowsSize);
     __syncthreads();
   }
   // The slices are done with: their memory takes the results.
@@ -245,6 +260,21 @@ REGC_LAUNCHED(S::kThreads) panel(PanelArgs a) {
   finish_tiles<Format, S>(a, first_row + warp / S::kAlong * S::kTilesM * kTile,
                           first_tile * kTile + warp % S::kAlong * S::kTilesN * kTile,
                           results + warp * kTile * kTile, sum);
+}
+
+constexpr unsigned kPartThreads = 256;
+
+// Adds the parts up, in the same order whatever the number of rows, and finishes.
+template <class Sum>
+REGC_LAUNCHED(kPartThreads) sum_parts(PanelArgs a) {
+  const size_t i = static_cast<size_t>(blockIdx.x) * kPartThreads + threadIdx.x;
+  if (i >= a.rows * a.weight.outputs) return;
+  const size_t row = i / a.weight.outputs;
+  const size_t output = i % a.weight.outputs;
+  const auto* parts = static_cast<const Sum*>(a.parts);
+  Sum total = 0;
+  for (size_t part = 0; part < a.part_count; ++part) total += parts[part_place(a, part, row, output)];
+  finish(a.weight, a.out, row, output, static_cast<float>(total) * a.row_scale[row]);
 }
 
 }  // namespace regc::cuda

@@ -96,7 +96,7 @@ using Error = int;
 size_t scratch_bytes(const Weight& weight, size_t rows);
 
 // out[rows, outputs] = ending(x[rows, inputs] * transpose(W) * scale + bias) for rows >= 1. The result of a row does
-// not depend on the others, but for the formats of float activations on whether rows are few or many.
+// not depend on the others, but for the formats of float activations on which kernel their number calls for.
 Error multiply(const Weight& weight, const Input& x, size_t rows, const Out& out, void* scratch, Stream stream);
 
 // y[count, columns] = the rows of a table. A row that the table lacks is NaN: the device cannot raise an error.

@@ -135,12 +135,13 @@ void store_tile(Sum* p, const TileC<T>& tile) {
 
 struct Grid {
   unsigned x;
-  unsigned y;
+  unsigned y = 1;
+  unsigned z = 1;
 };
 
 template <class Arguments>
 int launch(void (*kernel)(Arguments), Grid grid, unsigned threads, void*, const Arguments& arguments) {
-  emulation::Machine::instance().run(grid.x, grid.y, threads, [&] { kernel(arguments); });
+  emulation::Machine::instance().run({grid.x, grid.y, grid.z}, threads, [&] { kernel(arguments); });
   return 0;
 }
 

@@ -16,6 +16,7 @@
 struct Dim {
   unsigned x = 1;
   unsigned y = 1;
+  unsigned z = 1;
 };
 inline Dim threadIdx, blockIdx, blockDim, gridDim;
 
@@ -33,16 +34,17 @@ class Machine {
   void seed(unsigned seed) { random_.seed(seed); }
 
   template <class Kernel>
-  void run(unsigned grid_x, unsigned grid_y, unsigned threads, const Kernel& kernel) {
-    if (grid_x == 0 || grid_y == 0 || grid_y > 65535 || threads == 0 || threads > 1024 || threads % kLanes != 0)
+  void run(Dim grid, unsigned threads, const Kernel& kernel) {
+    if (grid.x == 0 || grid.y - 1 >= 65535 || grid.z - 1 >= 65535 || threads == 0 || threads > 1024 || threads % kLanes != 0)
       throw std::runtime_error("no GPU takes this grid");
-    gridDim = {grid_x, grid_y};
-    blockDim = {threads, 1};
+    gridDim = grid;
+    blockDim = {threads, 1, 1};
     body_ = kernel;
     shared_bytes_ = 0;
     for (Memory& memory : memories_) memory.used = false;
-    for (unsigned y = 0; y < grid_y; ++y)
-      for (unsigned x = 0; x < grid_x; ++x) run_block({x, y}, threads);
+    for (unsigned z = 0; z < grid.z; ++z)
+      for (unsigned y = 0; y < grid.y; ++y)
+        for (unsigned x = 0; x < grid.x; ++x) run_block({x, y, z}, threads);
   }
 
   void block_barrier() { wait(State::at_block); }
@@ -99,7 +101,7 @@ class Machine {
       current_ = ready_[drawn];
       ready_[drawn] = ready_.back();
       ready_.pop_back();
-      threadIdx = {current_, 1};
+      threadIdx = {current_, 0, 0};
       swapcontext(&scheduler_, &fibers_[current_].context);
       if (!failure_.empty()) throw std::runtime_error(failure_);
       if (fibers_[current_].state == State::done) ++done;
