@@ -157,7 +157,8 @@ def main() -> int:
         kernels = Kernels(build(ROOT / "build" / "emulated", None), Host())
         mistakes, figures = check_kernels(kernels, ("float32",)), {}
     else:
-        from benchmarks.gpu_speed import check_provider, gpu_kernels, measure  # noqa: PLC0415 - needs torch
+        from benchmarks.gpu_provider import check_provider  # noqa: PLC0415 - needs torch
+        from benchmarks.gpu_speed import gpu_kernels, measure  # noqa: PLC0415
 
         kernels = gpu_kernels(ROOT / "build" / "cuda")
         mistakes = [*check_kernels(kernels, TYPES), *check_provider(ROOT / "build" / "cuda")]

@@ -1,4 +1,4 @@
-"""What benchmarks.gpu_check does on a GPU with torch: the memory of kernels, ONNX Runtime's CUDA provider, and times.
+"""What benchmarks.gpu_check needs of torch: the memory of kernels on a GPU, and times.
 
 Every contender multiplies by a list of distinct weights, whose bytes together are several times the L2 cache, one after
 the other in one CUDA graph; a time is the median of replays between two events, by the number of weights.
@@ -6,8 +6,8 @@ the other in one CUDA graph; a time is the median of replays between two events,
 
 from __future__ import annotations
 
-import os
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,8 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.contenders import nbits
+from benchmarks.contenders import Layer, nbits
 from benchmarks.gpu_kernels import Array, Kernels, build, problem
-from regc import runtime_ops
-from regc.runtime_ops import ops
 
 CUDA = "CUDAExecutionProvider"
 LAYERS = ((4096, 4096), (4096, 11008), (11008, 4096), (4096, 14336), (14336, 4096))
@@ -30,17 +28,6 @@ ROWS = (1, 8, 64, 512)
 CACHES = 4
 """The weights of a contender are at least so many times the L2 cache."""
 REPLAYS = 30
-OPERATORS = {
-    "TernaryMatMul": "ternary",
-    "Ternary5MatMul": "ternary5",
-    "TernaryMatMulFloat": "ternary_float",
-    "RF8MatMul": "rf8",
-    "BlockSparseMatMul": "sparse",
-    "BlockSparseRF8MatMul": "sparse_rf8",
-    "GatedMatMul": "gated",
-    "GatedRF8MatMul": "gated_rf8",
-}
-
 Launch = Callable[[], object]
 
 
@@ -78,74 +65,6 @@ def gpu_kernels(folder: Path) -> Kernels:
     """The kernels, built for this GPU."""
     major, minor = torch.cuda.get_device_capability()
     return Kernels(build(folder, f"{major}{minor}"), Gpu())
-
-
-def model(op: str, seed: int, shape: tuple[int, int], inputs: dict[str, Array]) -> onnx.ModelProto:
-    """One operator with x [rows, K]."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", shape[1]])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", shape[0]])
-    node = helper.make_node(op, ["x", *inputs], ["y"], domain=ops.DOMAIN, name=f"{op}.{seed}")
-    constants = [numpy_helper.from_array(values, name) for name, values in inputs.items()]
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid(ops.DOMAIN, ops.VERSION)]
-    graph = helper.make_graph([node], "one", [x], [y], constants)
-    return helper.make_model(graph, opset_imports=imports, ir_version=ops.MIN_IR_VERSION)
-
-
-def operands(kind: str, shape: tuple[int, int], seed: int) -> dict[str, Array]:
-    """The inputs of an operator after x, in order."""
-    weight = problem(kind, shape, seed, group=32)
-    order = ("codes", "multiplier", "index", "start", "norms", "threshold", "scale", "bias")
-    last = 32 if kind.startswith("ternary") else 1 << weight.sizes.get("block_log2", 0)
-    last = last * 20 // 16 if kind.startswith("ternary5") else last
-    sizes = [*shape, last] if kind.startswith(("ternary", "sparse")) else [*shape]
-    found = {name: weight.operands[name] for name in order if name in weight.operands}
-    return {**found, "shape": np.array(sizes, np.int64)}
-
-
-def session(proto: onnx.ModelProto, provider: str, graphs: bool = False) -> ort.InferenceSession:
-    """A session that runs all of a model on a provider."""
-    options, settings = ort.SessionOptions(), {"enable_cuda_graph": "1"} if graphs else {}
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1" if provider == CUDA else "0")
-    runtime_ops.register(options, [provider])
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=[(provider, settings)])
-
-
-def in_graph(runner: ort.InferenceSession, x: Array, outputs: int) -> Array:
-    """y of the third run: ONNX Runtime captures a CUDA graph in the first two and replays it then."""
-    binding, y = runner.io_binding(), torch.empty(len(x), outputs, device="cuda")
-    on_device = torch.from_numpy(x).cuda()
-    binding.bind_input("x", "cuda", 0, np.float32, list(on_device.shape), on_device.data_ptr())
-    binding.bind_output("y", "cuda", 0, np.float32, list(y.shape), y.data_ptr())
-    for _ in range(3):
-        y.zero_()
-        torch.cuda.synchronize()
-        runner.run_with_iobinding(binding)
-        binding.synchronize_outputs()
-    values: Array = y.cpu().numpy()
-    return values
-
-
-def check_provider(folder: Path) -> list[str]:
-    """Mistakes of the operators in ONNX Runtime's CUDA provider, in words; where it has none, that is said."""
-    if CUDA not in ort.get_available_providers():
-        print(f"onnxruntime {ort.__version__} has no {CUDA}: its operators are not checked")
-        return []
-    os.environ["REGC_CUDA_OPS_LIBRARY"] = str(next(folder.glob("libregc_ops_cuda.*")))
-    mistakes, shape = [], (70, 1100)
-    for seed, (op, kind) in enumerate(OPERATORS.items()):
-        proto = model(op, seed, shape, operands(kind, shape, seed))
-        on_cpu = session(proto, "CPUExecutionProvider")
-        for rows in (1, 12, 100):
-            x = np.random.default_rng(rows).standard_normal((rows, shape[1])).astype(np.float32)
-            (wanted,) = on_cpu.run(None, {"x": x})
-            (y,) = session(proto, CUDA).run(None, {"x": x})
-            graph = in_graph(session(proto, CUDA, graphs=True), x, shape[0])
-            limit = 0 if kind in ("ternary", "ternary5") else 3e-3 * np.abs(wanted).max()
-            if not (np.abs(y - wanted) <= limit).all():
-                mistakes.append(f"{op}, {rows} rows: far from the CPU by {np.abs(y - wanted).max()}")
-            if not (graph == y).all():
-                mistakes.append(f"{op}, {rows} rows: other results in a CUDA graph")
-    return mistakes
 
 
 def seconds(launches: Sequence[Launch]) -> float:
@@ -205,40 +124,44 @@ def cublas(shape: tuple[int, int], rows: int) -> float:
     return seconds([lambda w=w: torch.matmul(x, w.t(), out=y) for w in weights])
 
 
-def four_bits(shape: tuple[int, int], rows: int) -> float | None:
-    """Seconds of MatMulNBits with blocks of 32 in ONNX Runtime, from run to run; None without the provider."""
-    if CUDA not in ort.get_available_providers():
-        return None
-    layer = nbits(4, 32)(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
-    count = layers_for(layer.nbytes)
+def side_by_side(layer: Layer, shape: tuple[int, int], rows: int, count: int) -> onnx.ModelProto:
+    """So many products of one x, each with a weight of its own."""
     nodes, constants = [], []
     for i in range(count):
-        node = layer.nodes[0].__deepcopy__()
-        node.input[1:], node.output[0] = [f"{name}{i}" for name in layer.constants], f"y{i}"
+        node = helper.make_node(layer.nodes[0].op_type, ["x", *(f"{name}{i}" for name in layer.constants)], [f"y{i}"])
+        node.domain = layer.nodes[0].domain
+        node.attribute.extend(layer.nodes[0].attribute)
         nodes.append(node)
-        # Another first byte each: ONNX Runtime may store equal constants once.
+        # Another first word each: ONNX Runtime may store equal constants once.
         for name, values in layer.constants.items():
             own = values.copy()
-            own.view(np.uint8).reshape(-1)[:8] = np.frombuffer(np.int64(i).tobytes(), np.uint8)
+            own.view(np.uint8).reshape(-1)[:4] = np.frombuffer(np.float32(i + 1).tobytes(), np.uint8)
             constants.append(numpy_helper.from_array(own, f"{name}{i}"))
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, shape[1]])
     y = [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, [rows, shape[0]]) for i in range(count)]
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    proto = helper.make_model(helper.make_graph(nodes, "g", [x], y, constants), opset_imports=imports, ir_version=8)
+    return helper.make_model(helper.make_graph(nodes, "g", [x], y, constants), opset_imports=imports, ir_version=8)
+
+
+def four_bits(shape: tuple[int, int], rows: int) -> float | None:
+    """Seconds of MatMulNBits with blocks of 32 in ONNX Runtime, by the clock of the host; None without the provider."""
+    if CUDA not in ort.get_available_providers():
+        return None
+    layer = nbits(4, 32)(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+    count = layers_for(layer.nbytes)
+    proto = side_by_side(layer, shape, rows, count)
     runner = ort.InferenceSession(proto.SerializeToString(), providers=[CUDA])
     binding, on_device = runner.io_binding(), torch.randn(rows, shape[1], device="cuda")
     binding.bind_input("x", "cuda", 0, np.float32, [rows, shape[1]], on_device.data_ptr())
     for i in range(count):
         binding.bind_output(f"y{i}", "cuda")
+    torch.cuda.synchronize()
     times = []
     for _ in range(REPLAYS):
-        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        before.record()
+        start = time.perf_counter()
         runner.run_with_iobinding(binding)
         binding.synchronize_outputs()
-        after.record()
-        after.synchronize()
-        times.append(before.elapsed_time(after) * 1e-3 / count)
+        times.append((time.perf_counter() - start) / count)
     return statistics.median(times[3:])
 
 
@@ -251,13 +174,13 @@ def measure(kernels: Kernels) -> dict[str, Any]:
         for rows in ROWS:
             half, nb = cublas(shape, rows), four_bits(shape, rows)
             for kind in ("ternary", "rf8"):
-                time, nbytes = ours(kernels, kind, shape, rows)
+                own, nbytes = ours(kernels, kind, shape, rows)
                 found.append(
-                    {"shape": shape, "rows": rows, "format": kind, "seconds": time, "cublas": half, "nbits": nb}
+                    {"shape": shape, "rows": rows, "format": kind, "seconds": own, "cublas": half, "nbits": nb}
                 )
-                beside = "" if nb is None else f", {nb / time:.2f} x MatMulNBits 4-bit"
+                beside = "" if nb is None else f", {nb / own:.2f} x MatMulNBits 4-bit"
                 print(
-                    f"{shape[0]}x{shape[1]}, {rows} rows, {kind}: {time * 1e6:.1f} us, {half / time:.2f} x cuBLAS"
-                    f"{beside}, {nbytes / time / bandwidth:.0%} of copying"
+                    f"{shape[0]}x{shape[1]}, {rows} rows, {kind}: {own * 1e6:.1f} us, {half / own:.2f} x cuBLAS"
+                    f"{beside}, {nbytes / own / bandwidth:.0%} of copying"
                 )
     return {"device": torch.cuda.get_device_name(), "bandwidth": bandwidth, "products": found}

@@ -1,0 +1,96 @@
+"""For benchmarks.gpu_check: the operators in ONNX Runtime's CUDA provider against the CPU's, also in CUDA graphs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.gpu_kernels import Array, problem
+from regc import runtime_ops
+from regc.runtime_ops import ops
+
+CUDA = runtime_ops.CUDA_PROVIDER
+OPERATORS = {
+    "TernaryMatMul": "ternary",
+    "Ternary5MatMul": "ternary5",
+    "TernaryMatMulFloat": "ternary_float",
+    "RF8MatMul": "rf8",
+    "BlockSparseMatMul": "sparse",
+    "BlockSparseRF8MatMul": "sparse_rf8",
+    "GatedMatMul": "gated",
+    "GatedRF8MatMul": "gated_rf8",
+}
+
+
+def model(op: str, seed: int, shape: tuple[int, int], inputs: dict[str, Array]) -> onnx.ModelProto:
+    """One operator with x [rows, K]."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", shape[1]])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", shape[0]])
+    node = helper.make_node(op, ["x", *inputs], ["y"], domain=ops.DOMAIN, name=f"{op}.{seed}")
+    constants = [numpy_helper.from_array(values, name) for name, values in inputs.items()]
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid(ops.DOMAIN, ops.VERSION)]
+    graph = helper.make_graph([node], "one", [x], [y], constants)
+    return helper.make_model(graph, opset_imports=imports, ir_version=ops.MIN_IR_VERSION)
+
+
+def operands(kind: str, shape: tuple[int, int], seed: int) -> dict[str, Array]:
+    """The inputs of an operator after x, in order."""
+    weight = problem(kind, shape, seed, group=32)
+    order = ("codes", "multiplier", "index", "start", "norms", "threshold", "scale", "bias")
+    last = 32 if kind.startswith("ternary") else 1 << weight.sizes.get("block_log2", 0)
+    last = last * 20 // 16 if kind.startswith("ternary5") else last
+    sizes = [*shape, last] if kind.startswith(("ternary", "sparse")) else [*shape]
+    found = {name: weight.operands[name] for name in order if name in weight.operands}
+    return {**found, "shape": np.array(sizes, np.int64)}
+
+
+def session(proto: onnx.ModelProto, provider: str, graphs: bool = False) -> ort.InferenceSession:
+    """A session that runs all of a model on a provider."""
+    options, settings = ort.SessionOptions(), {"enable_cuda_graph": "1"} if graphs else {}
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1" if provider == CUDA else "0")
+    runtime_ops.register(options, [provider])
+    return ort.InferenceSession(proto.SerializeToString(), options, providers=[(provider, settings)])
+
+
+def in_graph(runner: ort.InferenceSession, x: Array, outputs: int) -> Array:
+    """y of the third run: ONNX Runtime captures a CUDA graph in the first two and replays it then."""
+    binding, y = runner.io_binding(), torch.empty(len(x), outputs, device="cuda")
+    on_device = torch.from_numpy(x).cuda()
+    binding.bind_input("x", "cuda", 0, np.float32, list(on_device.shape), on_device.data_ptr())
+    binding.bind_output("y", "cuda", 0, np.float32, list(y.shape), y.data_ptr())
+    for _ in range(3):
+        y.zero_()
+        torch.cuda.synchronize()
+        runner.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+    values: Array = y.cpu().numpy()
+    return values
+
+
+def check_provider(folder: Path) -> list[str]:
+    """Mistakes of the operators in ONNX Runtime's CUDA provider, in words; where it has none, that is said."""
+    if CUDA not in ort.get_available_providers():
+        print(f"onnxruntime {ort.__version__} has no {CUDA}: its operators are not checked")
+        return []
+    os.environ["REGC_CUDA_OPS_LIBRARY"] = str(next(folder.glob("libregc_ops_cuda.*")))
+    mistakes, shape = [], (70, 1100)
+    for seed, (op, kind) in enumerate(OPERATORS.items()):
+        proto = model(op, seed, shape, operands(kind, shape, seed))
+        on_cpu = session(proto, "CPUExecutionProvider")
+        for rows in (1, 12, 100):
+            x = np.random.default_rng(rows).standard_normal((rows, shape[1])).astype(np.float32)
+            (wanted,) = on_cpu.run(None, {"x": x})
+            (y,) = session(proto, CUDA).run(None, {"x": x})
+            graph = in_graph(session(proto, CUDA, graphs=True), x, shape[0])
+            limit = 0 if kind in ("ternary", "ternary5") else 3e-3 * np.abs(wanted).max()
+            if not (np.abs(y - wanted) <= limit).all():
+                mistakes.append(f"{op}, {rows} rows: far from the CPU by {np.abs(y - wanted).max()}")
+            if not (graph == y).all():
+                mistakes.append(f"{op}, {rows} rows: other results in a CUDA graph")
+    return mistakes
