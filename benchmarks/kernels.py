@@ -34,6 +34,8 @@ from regc import runtime_ops
 
 SHAPES = Path(__file__).with_name("layers")
 MOST_COPIES = 200
+_OR = {"float16": "float32"}
+"""What the kernels use where the CPU does not have an arithmetic."""
 VISIT = 0.03
 """Seconds that a contender runs in a round, at least one call."""
 
@@ -169,7 +171,8 @@ def _compare(chosen: Sequence[Contender], layers: Sequence[Layer], setting: Sett
 def _nearest_limit(contender: Contender, layer: Layer, setting: Setting, seconds: float) -> tuple[str, float]:
     """The limit of the machine that a layer comes closest to, and the share of it that is reached."""
     found = limits.measure(setting.threads, max(64, setting.nbytes >> 20))
-    needed = {"read": layer.nbytes * layer.read, contender.arithmetic: layer.work * setting.rows}
+    arithmetic = contender.arithmetic if contender.arithmetic in found else _OR.get(contender.arithmetic, "")
+    needed = {"read": layer.nbytes * layer.read, arithmetic: layer.work * setting.rows}
     shares = {key: amount / found[key] / seconds for key, amount in needed.items() if key in found}
     return max(shares.items(), key=lambda item: item[1], default=("", 0.0))
 

@@ -75,9 +75,10 @@ class Cpu(Target):
     name: ClassVar[str] = "cpu"
 
     def operator(self, term: Operated, opset: int) -> str | None:
-        """The first that is legal at this opset, if it wins."""
+        """The first that is legal at this opset; for codes, if it wins over the decoded weight."""
         name = next((name for name in term.matmuls if OPERATORS[name].since_opset <= opset), None)
-        return name if name is not None and _loss(name, term) is None else None
+        wins = name is None or not isinstance(term, Coded) or ops.wins(name, term.shape)
+        return name if wins else None
 
     def nbits(self, term: Operated) -> NBits | None:
         """Of a term that we have no operator for."""
@@ -157,7 +158,7 @@ class Stock(Target):
         return next((f"target stock: {form}" for form in forms if isinstance(form, str)), None)
 
 
-def _loss(operator: str, term: Operated, rows: int | None = None) -> str | None:
+def _loss(operator: str, term: Operated, rows: int | None) -> str | None:
     return None if term.forced else ops.loses(operator, term.shape, rows, term.work / math.prod(term.shape))
 
 

@@ -82,6 +82,7 @@ _MULTIPLY = (
         "outputs that keep their input.",
         bodies.block_sparse_matmul,
         since_opset=9,
+        region=regions.SPARSE,
     ),
     Operator(
         "BlockSparseRF8MatMul",
@@ -90,6 +91,7 @@ _MULTIPLY = (
         "outputs that keep their input." + _ROUNDED,
         bodies.block_sparse_rf8_matmul,
         since_opset=9,
+        region=regions.SPARSE_RF8,
     ),
     Operator(
         "GatedMatMul",

@@ -15,7 +15,7 @@ from regc.passes.ternary import exact, fit, second_order
 from regc.passes.ternary.fit import Fitted, Float32, Method
 from regc.passes.ternary.term import TernaryTerm, label, nbytes
 from regc.runtime_ops.formats import ternary5
-from regc.runtime_ops.formats.ternary import BLOCK, MAX_INPUTS, MAX_MULTIPLIER
+from regc.runtime_ops.formats.ternary import BLOCK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +76,9 @@ class Ternary(Pass):
         columns = shape[1]
         group = self._group(columns)
         five = self.storage == "1.6bit"
-        text, most = label(group, columns, five=five), MAX_INPUTS if group < columns else MAX_INPUTS * MAX_MULTIPLIER
-        if columns > most:
-            return Refusal(f"{columns} inputs: the integer sums of {text} hold {most} at most")
         size = nbytes(shape, group, five=five)
         reason = no_gain(shape, site.dtype.itemsize, size)
-        return Refusal(reason) if reason else Preview(text, size)
+        return Refusal(reason) if reason else Preview(label(group, columns, five=five), size)
 
     def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
         if self.per == "tensor" or self.method in ("mean", "median"):
@@ -93,7 +90,7 @@ class Ternary(Pass):
     ) -> TernaryTerm | Refusal:
         values, columns = weight.values, weight.shape[1]
         found = exact.find(values, weight.dtype)
-        if found is not None and (found.group == columns or columns <= MAX_INPUTS):
+        if found is not None:
             return self._stored(TernaryTerm(*found.fitted, columns, found.group, self.act == "int8", exact=True))
         gram = inputs.gram if inputs is not None else None
         if self.method == "gptq" and gram is None:

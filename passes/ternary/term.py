@@ -64,9 +64,10 @@ class TernaryTerm(Coded):
         return label(self.group, self.inputs, five=self.five) + (", exact" if self.exact else "")
 
     @property
-    def matmuls(self) -> tuple[str, ...]:  # noqa: D102
+    def matmuls(self) -> tuple[str, ...]:
+        """Activations stay float32 where an int32 could not hold the sums of int8 products."""
         name = f"{self._family}MatMul"
-        exact = (name,) if self.int8_activations else ()
+        exact = (name,) if self.int8_activations and self.inputs <= ternary.MAX_INPUTS else ()
         return (*exact, f"{name}Float")
 
     @property

@@ -207,8 +207,8 @@ def test_work_that_is_not_saved_where_it_pays_is_refused(monkeypatch: pytest.Mon
     assert op_types(compile_model(sparse_products("n"), [half]).model.to_proto()) == ["ai.regc::BlockSparseMatMul"]
     many = compile_model(sparse_products(9), [half])
     assert many.records[0].reason == "group-sparse: BlockSparseMatMul is faster up to 8 rows, a product has 9"
-    for rows in (8, "n"):
-        words = "BlockSparseMatMul is faster where a product of 8 rows uses up to 70% of the weight, it uses 80%"
+    for rows, product in ((8, "a product of 8 rows"), ("n", "a product")):
+        words = f"BlockSparseMatMul is faster where {product} uses up to 70% of the weight, it uses 80%"
         assert compile_model(sparse_products(rows), [most]).records[0].reason == f"group-sparse: {words}"
 
 

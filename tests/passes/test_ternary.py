@@ -160,8 +160,6 @@ def test_options_reach_the_fit(site: MakeSite) -> None:
         ((1000, 1), np.float16, None, "too small to gain"),
         ((0, 64), np.float32, None, "no values"),
         ((64, 0), np.float32, 64, "no values"),
-        ((16, 131088), np.float32, 64, "131088 inputs: the integer sums of ternary/64 hold 131072 at most"),
-        ((16, 8388609), np.float32, None, "hold 8388608 at most"),
     ],
 )
 def test_refusals(site: MakeSite, shape: tuple[int, int], dtype: Any, group: int | None, words: str) -> None:
@@ -170,8 +168,11 @@ def test_refusals(site: MakeSite, shape: tuple[int, int], dtype: Any, group: int
     assert words in answer.reason
 
 
-def test_many_inputs_are_fine_without_groups(site: MakeSite) -> None:
-    assert isinstance(Ternary().preview((16, 131088), site((16, 131088))), Preview)
+def test_activations_stay_float32_where_integer_sums_have_no_room(site: MakeSite) -> None:
+    nothing, scale = np.zeros((1, 1, 16, 4), np.uint8), np.ones(16, np.float32)
+    for inputs, operators in ((131072, ("TernaryMatMul", "TernaryMatMulFloat")), (131073, ("TernaryMatMulFloat",))):
+        assert isinstance(Ternary(group=64).preview((16, inputs), site((16, inputs))), Preview)
+        assert TernaryTerm(nothing, nothing, scale, inputs, inputs).matmuls == operators
 
 
 @pytest.mark.parametrize(

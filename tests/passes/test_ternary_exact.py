@@ -112,9 +112,10 @@ def test_large_weights_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> No
     assert term_of(weight) is None
 
 
-def test_too_many_inputs_for_groups_fall_back_to_what_was_asked(site: MakeSite) -> None:
+def test_many_inputs_in_groups_stay_as_they_are(site: MakeSite) -> None:
     weight = trits(2, 131088)
     weight[:, :16] *= 2
     term = Ternary().fit(Dense(weight), site(weight.shape))
     assert isinstance(term, TernaryTerm)
-    assert term.label == "ternary"
+    assert term.label == "ternary/16, exact"
+    np.testing.assert_array_equal(term.dense(), weight)

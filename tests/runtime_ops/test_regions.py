@@ -20,7 +20,7 @@ REGION = Region(least_inputs=32, uses=((1, 0.9), (8, 0.25)))
         (32, 8, 0.3, "is faster where a product of 8 rows uses up to 25% of the weight, it uses 30%"),
         (32, 9, 0.01, "is faster up to 8 rows, a product has 9"),
         (32, None, 0.9, None),
-        (32, None, 0.95, "is faster where a product of 1 row uses up to 90% of the weight, it uses 95%"),
+        (32, None, 0.95, "is faster where a product uses up to 90% of the weight, it uses 95%"),
     ],
 )
 def test_a_region_answers_in_words(inputs: int, rows: int | None, share: float, words: str | None) -> None:
