@@ -29,7 +29,7 @@ def model_of(layers: Sequence[tuple[Layer, Constants]], rows: int, inputs: int) 
     """Independent layers, each from an input ``x0, x1, ...`` ``[rows, inputs]`` to an output of its own ``y0, ...``."""
     nodes, constants = [], []
     for index, (layer, values) in enumerate(layers):
-        nodes += [_renamed(node, index) for node in layer.nodes]
+        nodes += [renamed(node, index) for node in layer.nodes]
         constants += [numpy_helper.from_array(value, f"{name}{index}") for name, value in values.items()]
     every = range(len(layers))
     x = [helper.make_tensor_value_info(f"x{i}", onnx.TensorProto.FLOAT, [rows, inputs]) for i in every]
@@ -46,7 +46,8 @@ def _moved(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     return values if places or values.nbytes < _SMALL else np.roll(values, count, axis=0)
 
 
-def _renamed(node: onnx.NodeProto, index: int) -> onnx.NodeProto:
+def renamed(node: onnx.NodeProto, index: int) -> onnx.NodeProto:
+    """The node with ``index`` behind the names of its inputs and outputs."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     copy.input[:] = [f"{name}{index}" for name in node.input]
