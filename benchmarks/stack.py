@@ -22,7 +22,7 @@ def copies(layer: Layer, count: int) -> list[Constants]:
 
     Every copy is memory of its own, with bytes of its own, which a runtime cannot merge.
     """
-    return [{name: _moved(values, i) for name, values in layer.constants.items()} for i in range(count)]
+    return [{name: moved(values, i) for name, values in layer.constants.items()} for i in range(count)]
 
 
 def model_of(layers: Sequence[tuple[Layer, Constants]], rows: int, inputs: int) -> onnx.ModelProto:
@@ -41,7 +41,8 @@ def model_of(layers: Sequence[tuple[Layer, Constants]], rows: int, inputs: int) 
     return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=ops.MIN_IR_VERSION)
 
 
-def _moved(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+def moved(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """A weight moved on by ``count`` rows; places and what is small stay."""
     places = values.dtype in (np.int32, np.int64)
     return values if places or values.nbytes < _SMALL else np.roll(values, count, axis=0)
 

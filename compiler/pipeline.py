@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from regc.compiler.errors import UsageError
+from regc.compiler.filters import activities
 from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Wanted
 from regc.compiler.lower import Lowering
 from regc.compiler.lower.gather import row_operator
@@ -195,6 +196,7 @@ class PassManager:
             error=result.error,
             output_error=result.output_error,
             unseen=result.unseen,
+            activities=tuple(activities(term)) if term is not None else (),
             emitted=emitted,
             decisions=tuple(result.decisions),
             aliases=site.aliases,

@@ -31,7 +31,11 @@ class Plans:
         reason = Selection(pass_.include, pass_.exclude).refuses(site)
         if reason is not None:
             return Refusal(reason)
-        return self.shares.get(position, {}).get(site.name, Refusal(LEFT_OUT)) if pass_.shares else pass_
+        if not pass_.shares:
+            return pass_
+        preview = pass_.preview(site.shape, site)
+        unshared = preview if isinstance(preview, Refusal) else Refusal(LEFT_OUT)
+        return self.shares.get(position, {}).get(site.name, unshared)
 
 
 NO_PLANS = Plans()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from regc.compiler.filters import Activity
 from regc.compiler.passes import Decision, SiteInfo
 
 
@@ -25,7 +26,8 @@ class SiteRecord:
     ``error`` is ``||W - W'|| / ||W||`` of the whole weight, None when it is untouched. ``output_error`` is
     ``||X W'^T - X W^T|| / ||X W^T||`` over the calibration rows X, None when their Gram matrix is not known.
     ``emitted`` tells by what it is computed now, ``unseen`` why nothing is known of what flows into it, though a pass
-    would have made use of it.
+    would have made use of it. ``activities`` tell how many of their inputs calibration rows use, for each part of the
+    weight that skips some.
     """
 
     info: SiteInfo
@@ -39,6 +41,7 @@ class SiteRecord:
     aliases: tuple[str, ...] = ()
     output_error: float | None = None
     unseen: str = ""
+    activities: tuple[Activity, ...] = ()
 
     @property
     def changed(self) -> bool:

@@ -60,6 +60,7 @@ def _record(record: SiteRecord) -> dict[str, Any]:
         "emitted": record.emitted or None,
         "reason": record.reason or None,
         "not_calibrated": record.unseen or None,
+        "inputs_used": [{"share": a.share, "rows_by_tenths": list(a.histogram)} for a in record.activities],
         "decisions": [
             {
                 "pass": decision.pass_name or None,

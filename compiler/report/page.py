@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from regc.compiler.report import text
+from regc.compiler.report.activity import HEADINGS, LEGEND, activity_rows
 from regc.compiler.report.summary import by_pass, in_rows, refused, unseen
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 .bar { width: 8rem; }
 .size { white-space: nowrap; }
 .bar i { display: block; height: .35rem; border-radius: 1px; margin-bottom: 2px; min-width: 1px; }
+.columns { display: flex; align-items: flex-end; gap: 1px; height: 1.4rem; width: 8rem; }
+.columns { border-bottom: 1px solid var(--line); }
+.columns i { flex: 1; }
 .was { background: var(--was); }
 .now { background: var(--now); }
 summary { cursor: pointer; }
@@ -51,7 +55,8 @@ summary { cursor: pointer; }
 def page(report: Report) -> str:
     """The page as HTML text."""
     title = f"regc: {report.model}"
-    parts = [_head(report), _cards(report), _weights(report), _refusals(report), _passes(report), _calibration(report)]
+    parts = [_head(report), _cards(report), _weights(report), _activity(report)]
+    parts += [_refusals(report), _passes(report), _calibration(report)]
     if report.verification is not None:
         parts.append(_verification(report.verification))
     body = "\n".join(part for part in parts if part)
@@ -100,6 +105,22 @@ def _weights(report: Report) -> str:
     headings = ("weight", "shape", "new term", "before, after", *errors, "computed by")
     rows = [_row(group, largest, calibrated) for group in groups]
     return f"<h2>Weights</h2>\n{_table(headings, rows, numeric=(1, *range(4, 4 + len(errors))))}"
+
+
+def _activity(report: Report) -> str:
+    """How many of their inputs rows use, of weights that skip some."""
+    rows = [
+        (f"<code>{escape(row.name)}</code>", f"{row.share:.0%}", _columns(row.histogram), row.error, row.reading)
+        for row in activity_rows(report.records, in_rows(report.records))
+    ]
+    table = _table(HEADINGS, rows, numeric=(1, 3, 4))
+    return f"<h2>Inputs used</h2>\n{table}<p class='soft'>{escape(LEGEND)}</p>" if rows else ""
+
+
+def _columns(histogram: Sequence[float]) -> str:
+    most = max(histogram) or 1
+    bars = "".join(f'<i class="now" style="height:{100 * share / most:.0f}%"></i>' for share in histogram)
+    return f'<div class="columns">{bars}</div>'
 
 
 def _nbytes(group: Sequence[SiteRecord]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from regc.compiler.report import text
+from regc.compiler.report.activity import show_activity
 from regc.compiler.report.checks import add_checks, show_outputs
 from regc.compiler.report.layout import Facts, columns, hanging
 from regc.compiler.report.summary import by_pass, emissions, in_rows, refused, unseen
@@ -30,6 +31,7 @@ def show_report(report: Report, console: Console, full: bool = False) -> None:
     if report.changed:
         _show_changed(report, console, full)
         console.print()
+        show_activity(report.records, console, full)
     _show_refused(report, console, full)
     facts = Facts(console)
     _add_totals(report, facts)

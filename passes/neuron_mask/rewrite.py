@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from regc.compiler.errors import UsageError
-from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, option
+from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, option
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice
+from regc.passes.neuron_mask.allocate import LEVELS, MARGIN, Curve, curve, levels
 from regc.passes.neuron_mask.dynamic import Skipping, gated, loses, unfit
 from regc.passes.neuron_mask.term import Gated
+
+UNSEEN = "needs calibration inputs, and what flows into this weight is not known"
+WHOLE = Refusal("uses all of its inputs: to skip any costs more than in other weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,11 @@ class NeuronMask(Pass):
     )
     centre: bool = option(True, "skipped inputs count as what they mostly are, not as zero")
     compensate: bool = option(True, "what is used makes up for what is skipped, by least squares")
+    allocate: Literal["greedy", "uniform"] = option(
+        "greedy",
+        "sparsity is that of all weights together, each skips what the model's outputs mind least (greedy), or that of "
+        "each of them (uniform)",
+    )
     force: bool = option(False, "also where products have more rows than the operators gain from")
 
     def __post_init__(self) -> None:
@@ -53,18 +63,18 @@ class NeuronMask(Pass):
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
         reason = unfit(site)
         if reason is None and not self._unhurried:
-            reason = loses(site, shape, 1 - self.sparsity)
+            reason = loses(site, shape, 0.0 if self.shares else 1 - self.sparsity)
         return Refusal(reason) if reason else Preview(f"{self.sparsity:.0%} skipped (float32)", None)
 
     def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
         if isinstance(self.preview(shape, site), Refusal):
             return frozenset()
-        return frozenset({"quantiles", "gram"} if self.compensate else {"quantiles"})
+        return frozenset({"quantiles", "gram"} if self.compensate or self.shares else {"quantiles"})
 
     def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Gated | Refusal:  # noqa: D102
         if inputs is None or inputs.sample is None:
-            return Refusal("needs calibration inputs, and what flows into this weight is not known")
-        reason = None if self._unhurried else loses(site, weight.shape, 1 - self.sparsity, inputs)
+            return Refusal(UNSEEN)
+        reason = self._loses(site, weight.shape, self.sparsity, inputs)
         if reason is not None:
             return Refusal(reason)
         how = Skipping(
@@ -76,6 +86,37 @@ class NeuronMask(Pass):
             forced=self.force,
         )
         return gated(weight, inputs, inputs.sample, how)
+
+    @property
+    def shares(self) -> bool:  # noqa: D102
+        return self.allocate == "greedy"
+
+    def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, NeuronMask | Refusal]:
+        """A sparsity for each weight; that of the pass where the model's outputs do not tell what its errors count."""
+        answers: dict[str, NeuronMask | Refusal] = {}
+        curves: dict[str, Curve] = {}
+        for survey in surveyed:
+            answer = self._curve(survey)
+            if isinstance(answer, Curve):
+                curves[survey.site.name] = answer
+            else:
+                answers[survey.site.name] = answer
+        shared = levels(curves, self.sparsity)
+        return answers | {name: replace(self, sparsity=level) if level else WHOLE for name, level in shared.items()}
+
+    def _curve(self, survey: Surveyed) -> Curve | NeuronMask | Refusal:
+        """What skipping costs a weight, or what becomes of it where that cannot be weighed against others."""
+        site, inputs, shape = survey.site, survey.inputs, survey.weight.shape
+        if inputs is None or inputs.sample is None:
+            return Refusal(UNSEEN)
+        faster = tuple(level for level in LEVELS if self._loses(site, shape, level - MARGIN, inputs) is None)
+        if not faster:
+            return Refusal(self._loses(site, shape, LEVELS[-1], inputs) or "")
+        found = curve(survey, inputs.sample, faster, wina=self.score == "wina", centred=self.centre)
+        return self if found is None else found
+
+    def _loses(self, site: SiteInfo, shape: tuple[int, int], sparsity: float, inputs: Statistics) -> str | None:
+        return None if self._unhurried else loses(site, shape, 1 - sparsity, inputs)
 
     @property
     def _unhurried(self) -> bool:

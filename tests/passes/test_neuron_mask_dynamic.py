@@ -120,7 +120,7 @@ def test_refusals(site: MakeSite) -> None:
         "a product has 32; force=true": NeuronMask().preview(
             (64, 80), SiteInfo("w", **odd, multiplied=True, splittable=True, rows=32)
         ),
-        "uses 90%": NeuronMask(sparsity=0.1).preview((64, 80), site((64, 80))),
+        "uses 90%": NeuronMask(sparsity=0.1, allocate="uniform").preview((64, 80), site((64, 80))),
         "needs calibration inputs": NeuronMask().fit(Dense(weight), site((64, 80))),
         "a product has 16": NeuronMask().fit(Dense(weight), site((64, 80)), Statistics(**{**vars(many), "runs": 50})),
     }
@@ -148,9 +148,10 @@ def test_bad_options(options: dict[str, Any], words: str) -> None:
 # --- in a model ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pipeline", ["neuron-mask{mode=dynamic}", "neuron-mask{mode=dynamic,sparsity=0.65},rf8"])
-def test_a_model_runs_with_and_without_the_library(pipeline: str) -> None:
+@pytest.mark.parametrize("options", ["}", ",sparsity=0.65},rf8"])
+def test_a_model_runs_with_and_without_the_library(options: str) -> None:
     proto, feeds = two_layers(), one_row_feeds()
+    pipeline = f"neuron-mask{{mode=dynamic,allocate=uniform{options}"
     result = compile_model(proto, pipeline, calibration=feeds)
     compiled = result.model.to_proto()
     onnx.checker.check_model(compiled)
@@ -179,7 +180,9 @@ def test_nothing_changes_where_almost_nothing_is_skipped() -> None:
 
 def test_exact_top_k_runs_on_standard_operators() -> None:
     proto, feeds = two_layers(), one_row_feeds()
-    result = compile_model(proto, "neuron-mask{select=topk,sparsity=0.25}", calibration=feeds, target="stock")
+    result = compile_model(
+        proto, "neuron-mask{select=topk,sparsity=0.25,allocate=uniform}", calibration=feeds, target="stock"
+    )
     compiled = result.model.to_proto()
     onnx.checker.check_model(compiled)
     assert not [name for name in op_types(compiled) if "::" in name]
