@@ -90,7 +90,7 @@ def chain(proto: onnx.ModelProto, blocks: int) -> onnx.ModelProto:
         names = {"x": f"x{index}", "y": f"x{index + 1}"}
         for node in proto.graph.node:
             copy = onnx.NodeProto.FromString(node.SerializeToString())
-            copy.name = f"{node.name}.{index}"
+            copy.name = f"{node.output[0]}.{index}"
             copy.input[:] = [names.get(name, f"{name}.{index}") for name in node.input]
             copy.output[:] = [names.get(name, f"{name}.{index}") for name in node.output]
             nodes.append(copy)
