@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo, Surveyed, option
     from regc.compiler.pipeline import PassManager
     from regc.compiler.records import Progress, SiteRecord
+    from regc.compiler.recovery.options import Recover
     from regc.compiler.spec import format_passes, parse_passes
     from regc.compiler.statistics import Need, Statistics
     from regc.compiler.terms import Coded, Dense, Operated, Product, Sum, Term
@@ -29,6 +30,7 @@ _HOMES = {
     "compile": ("CompileResult", "compile_model"),
     "errors": ("ModelError", "RegcError", "UsageError"),
     "model": ("Model", "load", "save"),
+    "recovery.options": ("Recover",),
     "passes": ("Decision", "Pass", "Preview", "Refusal", "SiteInfo", "Surveyed", "option"),
     "pipeline": ("PassManager",),
     "records": ("Progress", "SiteRecord"),
@@ -53,6 +55,7 @@ __all__ = [
     "Preview",
     "Product",
     "Progress",
+    "Recover",
     "Refusal",
     "RegcError",
     "SiteInfo",

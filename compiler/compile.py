@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regc.compiler.errors import UsageError
+from regc.compiler.feeds.inputs import inputs_of_model
 from regc.compiler.inflows import Calibrate
 from regc.compiler.model import Model, from_proto, load, save
 from regc.compiler.passes import Pass
-from regc.compiler.pipeline import PassManager
-from regc.compiler.records import Progress, SiteRecord
+from regc.compiler.pipeline import PassManager, Recovering
+from regc.compiler.records import Progress, Recovered, SiteRecord
+from regc.compiler.recovery.options import Recover, require_torch
+from regc.compiler.sites import Site
 from regc.compiler.spec import format_passes, parse_passes
 from regc.compiler.target import CPU, target_of
+from regc.compiler.terms import Float32, Term
 
 if TYPE_CHECKING:
     import onnx
@@ -39,6 +44,7 @@ class CompileResult:
     seconds: float
     calibration: str | None = None
     target: str = CPU.name
+    recovered: Recovered | None = None
 
     @property
     def changed(self) -> bool:
@@ -65,6 +71,7 @@ def compile_model(
     exclude: Sequence[str] = (),
     calibration: Calibration | Given | None = None,
     target: str = CPU.name,
+    recover: Recover | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> CompileResult:
     """Compress the weights of a model. A file or a proto is never changed; an opened :class:`Model` is.
@@ -72,21 +79,25 @@ def compile_model(
     ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them. ``calibration`` is
     inputs to see what flows into the weights, in any form that :class:`regc.compiler.calibration.Calibration` takes, or
     one of these, with options. ``target`` is ``cpu`` for our operators, ``cuda`` for those of them that run on a
-    GPU or ``stock`` for what ONNX Runtime has already; see :mod:`regc.compiler.target`.
+    GPU or ``stock`` for what ONNX Runtime has already; see :mod:`regc.compiler.target`. ``recover``
+    trains what the passes left, on the calibration inputs; it needs PyTorch.
 
     Raises:
         ModelError: the model cannot be read.
+        RegcError: recovery is asked for and PyTorch is missing, or nothing can be trained.
         UsageError: a pass text, an option, a target or a selector is wrong, or calibration inputs do not fit the model.
     """
     start = time.perf_counter()
     pipeline = parse_passes(passes) if isinstance(passes, str) else _list(passes)
     chosen = {"include": _selectors(include), "exclude": _selectors(exclude)}
-    manager = PassManager(pipeline, **chosen, target=target_of(target), callback=callback)
-    opened = _open(model)
     chosen_inputs = _calibration(calibration)
+    training = _recovering(recover, chosen_inputs, callback)
+    manager = PassManager(pipeline, **chosen, target=target_of(target), callback=callback, recover=training)
+    opened = _open(model)
     records = manager.run(opened, _gathering(chosen_inputs, opened, manager.callback))
     words = chosen_inputs.words if chosen_inputs is not None else None
     result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start, words, target)
+    result.recovered = manager.recovered
     if result.changed:
         opened.metadata |= _metadata(opened, result, chosen)
     return result
@@ -104,6 +115,39 @@ def _calibration(given: Calibration | Given | None) -> Calibration | None:
     from regc.compiler.calibration import Calibration  # noqa: PLC0415 - brings the verification along
 
     return given if isinstance(given, Calibration) else Calibration(given)
+
+
+def _recovering(
+    options: Recover | None, given: Calibration | None, callback: Callable[[Progress], None] | None
+) -> Recovering | None:
+    """What trains the terms, when it is asked for."""
+    if options is None:
+        return None
+    require_torch()
+    feeds = given.feeds if given is not None else None
+    if given is None or feeds is None:
+        raise UsageError("recovery needs calibration inputs, not statistics; give some by --calibration")
+
+    def run(
+        model: Model, terms: Mapping[str, Term], sites: Mapping[str, Site], starts: Mapping[Term, Float32]
+    ) -> tuple[dict[str, Term], Recovered]:
+        from regc.compiler.recovery.recovery import recover  # noqa: PLC0415 - PyTorch
+
+        inputs = feeds.of(inputs_of_model(model))
+        told = callback or (lambda progress: None)
+        return recover(
+            model,
+            terms,
+            sites,
+            starts=starts,
+            feeds=inputs,
+            options=options,
+            mask=given.mask,
+            threads=given.threads,
+            callback=told,
+        )
+
+    return run
 
 
 def _gathering(given: Calibration | None, model: Model, callback: Callable[[Progress], None]) -> Calibrate | None:

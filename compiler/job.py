@@ -16,6 +16,7 @@ from regc.compiler.feeds.inputs import feed_files
 from regc.compiler.model import Model, load
 from regc.compiler.model.files import check_destination
 from regc.compiler.records import Progress
+from regc.compiler.recovery.options import Recover, require_torch
 from regc.compiler.report import Report, check_report_path
 from regc.compiler.spec import parse_passes
 from regc.compiler.verify import RANDOM_FEEDS, Verification, verify_compiled
@@ -51,6 +52,7 @@ class Job:
     seed: int = 0
     count: int = RANDOM_FEEDS
     threads: int | None = None
+    recover: Recover | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,16 @@ def run_job(job: Job, callback: Callable[[Progress], None]) -> Outcome:
         RegcError: reading, compressing or writing failed.
     """
     model, calibration = _check(job)
-    selected = {"include": job.include, "exclude": job.exclude}
-    result = compile_model(model, job.passes, **selected, target=job.target, calibration=calibration, callback=callback)
+    result = compile_model(
+        model,
+        job.passes,
+        include=job.include,
+        exclude=job.exclude,
+        calibration=calibration,
+        target=job.target,
+        recover=job.recover,
+        callback=callback,
+    )
     report = result.report
     if result.changed:
         callback(Progress("save", 0, 1, job.output.name))
@@ -110,6 +120,12 @@ def _check(job: Job) -> tuple[Model, Calibration | None]:
     parse_passes(job.passes)
     for path in job.reports:
         check_report_path(path)
+    if job.recover is not None:
+        require_torch()
+        if job.calibration is None:
+            raise UsageError("--recover trains on calibration inputs; give some by --calibration")
+        if job.recover.checkpoint is not None:
+            check_destination(job.recover.checkpoint, ())
     if not job.verify and (job.max_error is not None or job.min_sqnr is not None):
         raise UsageError("a tolerance on outputs needs the verification; leave out --no-verify")
     model = load(job.model)

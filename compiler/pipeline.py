@@ -17,14 +17,19 @@ from regc.compiler.lower.shapes import fold_shapes
 from regc.compiler.model import Model
 from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo
 from regc.compiler.planning import NO_PLANS, NOT_FINITE, Plans, allotted, check_order, share_out
-from regc.compiler.records import Progress, SiteRecord
+from regc.compiler.records import Progress, Recovered, SiteRecord
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types
 from regc.compiler.statistics import Need, Statistics, inputs_at
 from regc.compiler.target import CPU, Target
-from regc.compiler.terms import Coded, Dense, Leaf, Operated, Term, relative_error
+from regc.compiler.terms import Coded, Dense, Float32, Leaf, Operated, Term, relative_error
 from regc.runtime_ops import ops
+
+Recovering = Callable[
+    [Model, Mapping[str, Term], Mapping[str, Site], Mapping[Term, Float32]], tuple[dict[str, Term], Recovered]
+]
+"""Trains terms, given by the name of their weight, with all weights and what coded terms were made from."""
 
 SMALL = 1 << 20
 """Bytes of weights below which the bodies of our operators may outweigh what is saved: worked out first."""
@@ -48,6 +53,7 @@ class PassManager:
         exclude: Sequence[str] = (),
         target: Target = CPU,
         callback: Callable[[Progress], None] | None = None,
+        recover: Recovering | None = None,
     ) -> None:
         if not passes:
             raise UsageError("a pipeline needs at least one pass; see: regc passes")
@@ -58,6 +64,9 @@ class PassManager:
         self.passes = tuple(passes)
         self.selection = Selection(tuple(include), tuple(exclude))
         self.target = target
+        self.recover = recover
+        self.recovered: Recovered | None = None
+        self._starts: dict[Term, Float32] = {}
         self.callback = callback or (lambda progress: None)
         check_order(self.passes)
 
@@ -99,6 +108,8 @@ class PassManager:
             result = Refusal(f"would take {result.nbytes:,} bytes instead of {leaf.nbytes:,}")
         if isinstance(result, Refusal):
             return leaf, Decision(site.name, pass_.name, path, leaf.label, None, result.reason)
+        if self.recover is not None:
+            self._starts[result] = leaf.values
         error = relative_error(result, leaf.values)
         seen = inputs.output_error(result, leaf.values) if inputs is not None else None
         return result, Decision(site.name, pass_.name, path, leaf.label, result.label, error=error, output_error=seen)
@@ -124,12 +135,23 @@ class PassManager:
         results = self._terms(sites, inflows, plans)
         if sum(site.nbytes for site in sites) < SMALL:
             results = iter(_paying(list(results), model.opset, self.target))
+        if self.recover is not None:
+            results = iter(self._trained(model, list(results), self.recover))
         lowering = Lowering(model, scopes, self.target)
         records = [self._record(result, lowering) for result in results]
         model.add_functions(ops.functions(lowering.operands.operators, model.opset))
         if any(record.changed for record in records):
             fold_shapes(model)
         return records
+
+    def _trained(self, model: Model, results: list[_Result], recover: Recovering) -> list[_Result]:
+        """The results with terms that were trained, where any weight was compressed."""
+        terms = {r.site.info.name: r.term for r in results if r.term is not None}
+        if not terms:
+            return results
+        better, self.recovered = recover(model, terms, {r.site.info.name: r.site for r in results}, self._starts)
+        self._starts.clear()
+        return [_retold(result, better.get(result.site.info.name), self.recovered) for result in results]
 
     def _inflows(self, model: Model, sites: list[Site], inputs: Mapping[str, Statistics] | Calibrate | None) -> Inflows:
         if inputs is None:
@@ -197,6 +219,7 @@ class PassManager:
             output_error=result.output_error,
             unseen=result.unseen,
             activities=tuple(activities(term)) if term is not None else (),
+            recovery=result.recovery,
             emitted=emitted,
             decisions=tuple(result.decisions),
             aliases=site.aliases,
@@ -218,6 +241,15 @@ class _Result:
     error: float | None = None
     output_error: float | None = None
     unseen: str = ""
+    recovery: str = ""
+
+
+def _retold(result: _Result, term: Term | None, recovered: Recovered) -> _Result:
+    """A result with the term that recovery left."""
+    if term is None or term is result.term:
+        return replace(result, recovery=recovered.left.get(result.site.info.name, ""))
+    error = relative_error(term, result.site.load().values)
+    return replace(result, term=term, error=error, output_error=None, recovery="trained")
 
 
 def _needs(pass_: Pass, site: SiteInfo) -> frozenset[Need]:

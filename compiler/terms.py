@@ -10,9 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from regc.compiler.recovery.trainable import Trainable
 
 Float32 = npt.NDArray[np.float32]
 
@@ -161,6 +165,13 @@ class Operated(Term):
 
     def operated(self) -> Iterator[Operated]:  # noqa: D102
         yield self
+
+    def trainable(self, start: Callable[[Term], Float32]) -> Trainable | None:
+        """The term in training, None when it has no such form. ``start`` gives the weight that a term was made from.
+
+        Only called by those who train: it imports PyTorch.
+        """
+        return None
 
 
 class Coded(Leaf, Operated):

@@ -12,6 +12,7 @@ from regc.compiler.cli.terminal import ProgressBar, printing
 
 if TYPE_CHECKING:
     from regc.compiler.job import Job, Outcome
+    from regc.compiler.recovery.options import Recover
 
 _HELP = """Compress the weights of MODEL and write the result.
 
@@ -66,6 +67,19 @@ Exit codes:
     show_default=True,
     help="Whether weights make up for the errors of those before them; the inputs are run once for each layer.",
 )
+@click.option(
+    "--recover",
+    "budget",
+    metavar="TIME",
+    help="Train the compressed weights on the calibration inputs, with MODEL as teacher: 3min, 90s or 400steps. Needs "
+    'PyTorch: pip install "regc[recover]".',
+)
+@click.option(
+    "--recover-checkpoint",
+    "checkpoint",
+    type=FILE,
+    help="File (.npz) that keeps the state of --recover now and then; the same command goes on from there.",
+)
 @measuring
 @click.option("--verify/--no-verify", default=True, help="Whether to run both models at the end.", show_default=True)
 @click.option(
@@ -82,11 +96,22 @@ Exit codes:
 )
 @click.option("--full", is_flag=True, help="One row for each weight, and all names.")
 @click.pass_context
-def compile_command(ctx: click.Context, /, model: Path, output: Path | None, full: bool, **options: Any) -> None:
+def compile_command(
+    ctx: click.Context,
+    /,
+    *,
+    model: Path,
+    output: Path | None,
+    full: bool,
+    budget: str | None,
+    checkpoint: Path | None,
+    **options: Any,
+) -> None:
     """Compress the weights of MODEL and write the result."""
     from regc.compiler.job import Job, run_job  # noqa: PLC0415 - slow to import
 
-    job = Job(model=model, output=output or model.with_suffix(".regc.onnx"), **options)
+    recover = _recover(budget, checkpoint, options["seed"])
+    job = Job(model=model, output=output or model.with_suffix(".regc.onnx"), recover=recover, **options)
     before, outcome = _identity(job.output), None
     try:
         with ProgressBar() as bar:
@@ -96,6 +121,17 @@ def compile_command(ctx: click.Context, /, model: Path, output: Path | None, ful
         written = _identity(job.output) not in (None, before)
         raise KeyboardInterrupt(_what_is_there(job.output, written, outcome is not None)) from None
     ctx.exit(outcome.exit_code)
+
+
+def _recover(budget: str | None, checkpoint: Path | None, seed: int) -> Recover | None:
+    from regc.compiler.errors import UsageError  # noqa: PLC0415 - slow to import
+    from regc.compiler.recovery.options import Recover  # noqa: PLC0415
+
+    if budget is not None:
+        return Recover.parse(budget, seed=seed, checkpoint=checkpoint)
+    if checkpoint is not None:
+        raise UsageError("--recover-checkpoint does nothing without --recover; give both")
+    return None
 
 
 def _tell(job: Job, outcome: Outcome, full: bool) -> None:

@@ -21,6 +21,7 @@ _STAGES = {
     "calibrate": "calibrating",
     "plan": "planning",
     "compress": "compressing",
+    "recover": "recovering",
     "save": "writing",
     "verify": "verifying",
 }

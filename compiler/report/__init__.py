@@ -16,7 +16,7 @@ from regc.runtime_ops.ops import DOMAIN
 if TYPE_CHECKING:
     from regc.compiler.compile import CompileResult
     from regc.compiler.model import Model
-    from regc.compiler.records import SiteRecord
+    from regc.compiler.records import Recovered, SiteRecord
     from regc.compiler.verify import Verification
 
 __all__ = ["Report", "check_report_path"]
@@ -33,7 +33,7 @@ class Report:
     files, external data included (None: not known). ``note`` says why the model as a whole was passed
     through, if so; ``earlier`` by which passes regc had compressed it before, if so. ``verification`` is None
     when nothing was verified. ``calibration`` tells with which inputs, and what they took, if with any. ``target`` is
-    what the model was made for.
+    what the model was made for. ``recovered`` tells what training changed, if there was any.
     """
 
     model: str
@@ -48,6 +48,7 @@ class Report:
     verification: Verification | None = None
     calibration: str | None = None
     target: str = "cpu"
+    recovered: Recovered | None = None
 
     @classmethod
     def of(cls, result: CompileResult) -> Report:
@@ -63,6 +64,7 @@ class Report:
             earlier=None if result.changed else compressed_before(model),
             calibration=result.calibration,
             target=result.target,
+            recovered=result.recovered,
         )
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from regc.compiler.report.summary import by_pass, emissions, refused
 
 if TYPE_CHECKING:
-    from regc.compiler.records import SiteRecord
+    from regc.compiler.records import Recovered, SiteRecord
     from regc.compiler.report import Report
     from regc.compiler.verify import Verification
 
@@ -30,6 +30,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "note": report.note,
         "compressed_before": report.earlier,
         "calibration": report.calibration,
+        "recovery": _recovery(report.recovered) if report.recovered else None,
         "file_bytes": {"before": report.nbytes_before, "after": report.nbytes_after},
         "weight_bytes": {"before": before, "after": after},
         "weights_changed": len(report.changed),
@@ -41,6 +42,19 @@ def report_data(report: Report) -> dict[str, Any]:
         },
         "emitted": dict(emissions(report.records)),
         "verification": verification_data(report.verification) if report.verification else None,
+    }
+
+
+def _recovery(recovered: Recovered) -> dict[str, Any]:
+    return {
+        "loss": {"before": plain(recovered.before), "after": plain(recovered.after)},
+        "curve": [plain(loss) for loss in recovered.curve],
+        "steps": recovered.steps,
+        "seconds": round(recovered.seconds, 3),
+        "ended": recovered.ended,
+        "taken": recovered.worth,
+        "weights": recovered.weights,
+        "not_trained": recovered.left,
     }
 
 
@@ -61,6 +75,7 @@ def _record(record: SiteRecord) -> dict[str, Any]:
         "reason": record.reason or None,
         "not_calibrated": record.unseen or None,
         "inputs_used": [{"share": a.share, "rows_by_tenths": list(a.histogram)} for a in record.activities],
+        "recovery": record.recovery or None,
         "decisions": [
             {
                 "pass": decision.pass_name or None,

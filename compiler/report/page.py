@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from regc.compiler.report import text
 from regc.compiler.report.activity import HEADINGS, LEGEND, activity_rows
-from regc.compiler.report.summary import by_pass, in_rows, refused, unseen
+from regc.compiler.report.summary import by_pass, grouped, in_rows, refused, unseen
 
 if TYPE_CHECKING:
     from regc.compiler.records import SiteRecord
@@ -56,7 +56,7 @@ def page(report: Report) -> str:
     """The page as HTML text."""
     title = f"regc: {report.model}"
     parts = [_head(report), _cards(report), _weights(report), _activity(report)]
-    parts += [_refusals(report), _passes(report), _calibration(report)]
+    parts += [_refusals(report), _passes(report), _calibration(report), _recovery(report)]
     if report.verification is not None:
         parts.append(_verification(report.verification))
     body = "\n".join(part for part in parts if part)
@@ -186,6 +186,16 @@ def _passes(report: Report) -> str:
 
 def _target(report: Report) -> str:
     return "" if report.target == "cpu" else f" --target {escape(report.target)}"
+
+
+def _recovery(report: Report) -> str:
+    recovered = report.recovered
+    if recovered is None:
+        return ""
+    left = grouped(recovered.left, recovered.left.__getitem__).items()
+    items = [f"<li>{text.count(len(names), 'weight')} not trained: {escape(reason)}</li>" for reason, names in left]
+    curve = ", ".join(text.number(loss) for loss in recovered.curve)
+    return f"<h2>Recovery</h2>\n<p>{escape(recovered.words)}</p><p>{curve}</p><ul>{''.join(items)}</ul>"
 
 
 def _calibration(report: Report) -> str:

@@ -12,7 +12,7 @@ from regc.compiler.report import text
 from regc.compiler.report.activity import show_activity
 from regc.compiler.report.checks import add_checks, show_outputs
 from regc.compiler.report.layout import Facts, columns, hanging
-from regc.compiler.report.summary import by_pass, emissions, in_rows, refused, unseen
+from regc.compiler.report.summary import by_pass, emissions, grouped, in_rows, refused, unseen
 
 if TYPE_CHECKING:
     from regc.compiler.records import SiteRecord
@@ -118,6 +118,14 @@ def _add_calibration(report: Report, facts: Facts) -> None:
         facts.add("without it", f"{text.count(len(group), 'weight')}: {reason} ({names})", "yellow")
 
 
+def _add_recovery(report: Report, facts: Facts) -> None:
+    if report.recovered is None:
+        return
+    facts.add("recovery", report.recovered.words)
+    for reason, names in grouped(report.recovered.left, report.recovered.left.__getitem__).items():
+        facts.add("not trained", f"{text.count(len(names), 'weight')}: {reason} ({text.listed(names)})", "yellow")
+
+
 def _add_totals(report: Report, facts: Facts) -> None:
     before, after = report.weights
     facts.add("model", f"{report.model} -> {report.output}" if report.output else report.model)
@@ -126,6 +134,7 @@ def _add_totals(report: Report, facts: Facts) -> None:
         facts.add("target", report.target)
     _add_passes(report, facts)
     _add_calibration(report, facts)
+    _add_recovery(report, facts)
     if report.note:
         facts.add("note", report.note)
     words = f"{len(report.changed)} of {len(report.records)} changed, {text.size(before)}"

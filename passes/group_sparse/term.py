@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ import numpy.typing as npt
 from regc.compiler.terms import Dense, Leaf, Operated, Term
 from regc.passes.rf8.term import RF8Term
 from regc.runtime_ops.formats import block_sparse, rf8
+
+if TYPE_CHECKING:
+    from regc.passes.group_sparse.trainable import BlockSparseWeights
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -79,6 +83,13 @@ class BlockSparse(Operated):
         if isinstance(self.values, RF8Term):
             return rf8.unpack_codes(self.values.codes, self.shape)
         return self.values.values
+
+    def trainable(self, start: Callable[[Term], Float32]) -> BlockSparseWeights:  # noqa: D102
+        from regc.compiler.recovery.trainable import DenseWeights  # noqa: PLC0415 - PyTorch
+        from regc.passes.group_sparse.trainable import BlockSparseWeights  # noqa: PLC0415
+
+        values = DenseWeights(self.values) if isinstance(self.values, Dense) else self.values.trainable(start)
+        return BlockSparseWeights(self, values)
 
 
 def label(sparsity: float, block: int) -> str:

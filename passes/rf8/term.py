@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.terms import Coded
+from regc.compiler.terms import Coded, Term
 from regc.runtime_ops.formats import rf8
+
+if TYPE_CHECKING:
+    from regc.passes.rf8.trainable import RF8Weights
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -63,6 +68,11 @@ class RF8Term(Coded):
 
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
         return {"codes": self.codes, "scale": self.scale, "shape": np.array(self.shape, np.int64)}
+
+    def trainable(self, start: Callable[[Term], Float32]) -> RF8Weights:  # noqa: D102
+        from regc.passes.rf8.trainable import RF8Weights  # noqa: PLC0415 - PyTorch
+
+        return RF8Weights(self)
 
 
 def nbytes(shape: tuple[int, int]) -> int:

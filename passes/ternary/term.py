@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.terms import Coded, NBits
+from regc.compiler.terms import Coded, NBits, Term
 from regc.runtime_ops import ops
 from regc.runtime_ops.formats import nbits, rows, ternary, ternary5
+
+if TYPE_CHECKING:
+    from regc.passes.ternary.trainable import TernaryWeights
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -99,6 +103,11 @@ class TernaryTerm(Coded):
         multipliers = ternary.unpack_multipliers(self.multiplier, self.shape[0])[:, group_of]
         scales = multipliers.astype(np.float32) * self.scale[:, None]
         return nbits.pack(self._trits(), 2, block), scales.reshape(-1)
+
+    def trainable(self, start: Callable[[Term], Float32]) -> TernaryWeights:  # noqa: D102
+        from regc.passes.ternary.trainable import TernaryWeights  # noqa: PLC0415 - PyTorch
+
+        return TernaryWeights(self, start(self))
 
     @property
     def _family(self) -> str:

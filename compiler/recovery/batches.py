@@ -1,0 +1,104 @@
+"""Calibration feeds as batches: samples of one shape are shuffled together where the model treats each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from regc.compiler.recovery.network import feeds_of
+
+Batch = dict[str, Tensor]
+Array = npt.NDArray[Any]
+STEPS_AN_EPOCH = 8
+"""Feeds that are no batches make at least so many steps, if they can."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Samples in groups of equal shape. A group that cannot be split counts as one sample."""
+
+    groups: tuple[Batch, ...]
+    train: tuple[npt.NDArray[np.int64], ...]
+    held_out: tuple[npt.NDArray[np.int64], ...]
+    split: bool
+    batch: int
+
+    @classmethod
+    def of(cls, feeds: Iterable[Mapping[str, Array]], split: bool, batch: int, share: float, seed: int) -> Batches:
+        """Feeds as batches of at most ``batch`` samples, a ``share`` of which is held out."""
+        groups = tuple(_grouped(feeds) if split else (feeds_of(feed) for feed in feeds))
+        sizes = [len(next(iter(group.values()))) if split else 1 for group in groups]
+        total = sum(sizes)
+        kept = np.zeros(total, bool)
+        kept[np.random.default_rng(seed).permutation(total)[: max(1, round(total * share))]] = total > 1
+        parts = np.split(kept, np.cumsum(sizes)[:-1])
+        train, held = tuple(np.flatnonzero(~part) for part in parts), tuple(np.flatnonzero(part) for part in parts)
+        return cls(groups, train, held if kept.any() else train, split, batch)
+
+    def steps(self, rng: np.random.Generator) -> Iterator[list[Batch]]:
+        """Batches to train on, without end; a step may take several, one after the other."""
+        count = sum(map(len, self.train))
+        together = 1 if self.split else max(1, min(self.batch, count // STEPS_AN_EPOCH))
+        while True:
+            pieces = [
+                (group, chosen)
+                for group, indices in enumerate(self.train)
+                for chosen in _cut(rng.permutation(indices), self.batch)
+            ]
+            order = rng.permutation(len(pieces))
+            for start in range(0, len(order), together):
+                yield [self._taken(*pieces[index]) for index in order[start : start + together]]
+
+    def judging(self) -> Iterator[Batch]:
+        """The held-out samples."""
+        for group, indices in enumerate(self.held_out):
+            for chosen in _cut(indices, 2 * self.batch):
+                yield self._taken(group, chosen)
+
+    def samples(self, batch: Batch) -> int:
+        """How many samples a batch has."""
+        return len(next(iter(batch.values()))) if self.split else 1
+
+    def _taken(self, group: int, chosen: npt.NDArray[np.int64]) -> Batch:
+        if not self.split:
+            return self.groups[group]
+        return {name: values[torch.from_numpy(chosen)] for name, values in self.groups[group].items()}
+
+
+def _cut(indices: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
+    return np.array_split(indices, -(-len(indices) // size)) if len(indices) else []
+
+
+def _grouped(feeds: Iterable[Mapping[str, Array]]) -> Iterator[Batch]:
+    alike: dict[tuple[tuple[int, ...], ...], list[Mapping[str, Array]]] = {}
+    for feed in feeds:
+        alike.setdefault(tuple(array.shape[1:] for array in feed.values()), []).append(feed)
+    for group in alike.values():
+        yield feeds_of({name: np.concatenate([feed[name] for feed in group]) for name in group[0]})
+
+
+def splits(run: Callable[[Batch], Sequence[Tensor]], feeds: Sequence[Mapping[str, Array]]) -> bool:
+    """Whether the first axis of all inputs counts samples that do not see each other.
+
+    It is tried: half of a feed must give half of its outputs.
+    """
+    sizes = {array.shape[0] if array.ndim else 0 for feed in feeds for array in feed.values()}
+    if any(len({a.shape[0] if a.ndim else 0 for a in feed.values()}) > 1 for feed in feeds) or max(sizes) < 2:
+        return False
+    feed = feeds_of(max(feeds, key=lambda feed: len(next(iter(feed.values())))))
+    count = len(next(iter(feed.values())))
+    half = (count + 1) // 2
+    try:
+        whole, part = run(feed), run({name: values[:half] for name, values in feed.items()})
+    except RuntimeError:
+        return False
+    return all(
+        w.dim() > 0 and len(w) == count and len(p) == half and torch.allclose(w[:half], p, rtol=1e-3, atol=1e-3)
+        for w, p in zip(whole, part, strict=True)
+    )

@@ -1,0 +1,70 @@
+"""What a user asks of recovery: how long, and if need be, how."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from regc.compiler.errors import RegcError, UsageError
+
+Outputs = Literal["auto", "values", "logits"]
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|h|steps?)", re.IGNORECASE)
+_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recover:
+    """Train the compressed weights, with the original model as teacher, on the calibration inputs.
+
+    Give ``minutes`` or ``steps``; only a number of steps gives the same model again. ``rate`` is how far a step moves
+    weights, as a share of their root mean square. ``batch`` is samples in a step. ``held_out`` is the share of the
+    inputs that judges and is not trained on. ``outputs`` says whether the outputs' ``values`` are to be kept, or they
+    are ``logits`` whose softmax is; ``auto`` takes an output named like logits for such. ``checkpoint`` is a file in
+    which the state is kept now and then and from which a run that was interrupted goes on.
+
+    Raises:
+        UsageError: a number that cannot be meant, or neither or both of minutes and steps.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+    rate: float = 0.01
+    batch: int = 32
+    held_out: float = 0.12
+    outputs: Outputs = "auto"
+    seed: int = 0
+    checkpoint: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise UsageError("recovery takes either minutes or steps, such as minutes=3")
+        length = self.minutes if self.minutes is not None else self.steps
+        if length is None or not math.isfinite(length) or length <= 0:
+            raise UsageError(f"recovery must last more than nothing, got {length}")
+        if not 0 < self.held_out < 1 or self.rate <= 0 or self.batch < 1:
+            raise UsageError("recovery needs held_out between 0 and 1, a rate above 0 and a batch of at least 1")
+
+    @classmethod
+    def parse(cls, text: str, *, seed: int = 0, checkpoint: Path | None = None) -> Recover:
+        """From ``3min``, ``90s`` or ``400steps``.
+
+        Raises:
+            UsageError: the text is none of these.
+        """
+        found = _BUDGET.fullmatch(text.strip())
+        if found is None:
+            raise UsageError(f"recovery lasts as long as 3min, 90s or 400steps, not {text!r}")
+        number, unit = float(found[1]), found[2].lower()
+        if unit.startswith("step"):
+            return cls(steps=int(number), seed=seed, checkpoint=checkpoint)
+        return cls(minutes=number * _SECONDS[unit] / 60, seed=seed, checkpoint=checkpoint)
+
+
+def require_torch() -> None:
+    """Raise RegcError with the remedy where PyTorch is missing; it is not imported here."""
+    if importlib.util.find_spec("torch") is None:
+        raise RegcError('recovery needs PyTorch, which is not installed; run: pip install "regc[recover]"')

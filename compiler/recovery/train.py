@@ -1,0 +1,163 @@
+"""The training loop: AdamW, warm-up and cosine over the budget, the best state by the held-out samples."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regc.compiler.recovery import checkpoint
+from regc.compiler.recovery.batches import Batch, Batches
+from regc.compiler.recovery.options import Recover
+
+WARM_UP = 0.05
+LOOKS = 16
+"""How often the held-out samples are looked at."""
+PATIENCE = 10
+"""Looks without a better one after which training ends."""
+BLENDS = (0.5, 0.75)
+"""Shares of the best state in the averages with the start that are tried."""
+_SAVE_EVERY = 30.0
+
+Told = Callable[[float, str], None]
+"""Hears of the share of the budget that is spent, and of the loss in words."""
+
+
+@dataclass
+class Curve:
+    """``losses`` of the held-out samples, from the start on, and how it ended."""
+
+    losses: list[float] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+    ended: str = ""
+
+
+def judge(loss: Callable[[Batch], Tensor], batches: Batches) -> float:
+    """The mean loss of the held-out samples."""
+    with torch.no_grad():
+        found = [(float(loss(batch)), batches.samples(batch)) for batch in batches.judging()]
+    return sum(value * count for value, count in found) / sum(count for _, count in found)
+
+
+class Training:
+    """Trains ``student`` so that ``loss`` of a batch gets small.
+
+    Repeatable for a number of steps on one machine, with one number of threads.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        groups: Iterator[dict[str, object]],
+        loss: Callable[[Batch], Tensor],
+        batches: Batches,
+        options: Recover,
+    ) -> None:
+        self.student, self.loss, self.batches, self.options = student, loss, batches, options
+        self.optimizer = torch.optim.AdamW(list(groups), betas=(0.9, 0.95), weight_decay=0.0, foreach=True)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.curve = Curve()
+        self._seconds = 60 * options.minutes if options.minutes is not None else math.inf
+        self._spent = 0.0
+
+    def run(self, tell: Told) -> Curve:
+        """Train, and leave the best state in the student."""
+        begun = time.monotonic()
+        first = self.state()
+        self._resume()
+        best, least, looked = first, self.judge(), 0.0
+        self.curve.losses.append(least)
+        waited, saved = 0, begun
+        steps = self.batches.steps(np.random.default_rng(self.options.seed))
+        for _ in range(self.curve.steps):
+            next(steps)
+        before = self._spent
+        while (done := self._done()) < 1 and waited < PATIENCE:
+            self._step(next(steps), done)
+            self._spent = before + time.monotonic() - begun
+            done = self._done()
+            if done - looked >= 1 / LOOKS or done >= 1:
+                looked, found = done, self.judge()
+                self.curve.losses.append(found)
+                best, least, waited = (self.state(), found, 0) if found < least else (best, least, waited + 1)
+            if self.options.checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY:
+                self._save()
+                saved = time.monotonic()
+            tell(min(1.0, done), f"loss {self.curve.losses[-1]:.4f}, at first {self.curve.losses[0]:.4f}")
+        self.curve.ended = "early, for it got no better" if waited >= PATIENCE else "as planned"
+        self._blend(first, best, least)
+        self.curve.seconds = before + time.monotonic() - begun
+        return self.curve
+
+    def judge(self) -> float:
+        """The mean loss of the held-out samples."""
+        return judge(self.loss, self.batches)
+
+    def state(self) -> list[Tensor]:
+        """A copy of all parameters."""
+        return [parameter.detach().clone() for parameter in self.student.parameters()]
+
+    def _done(self) -> float:
+        steps = self.curve.steps / self.options.steps if self.options.steps is not None else 0.0
+        return max(steps, self._spent / self._seconds)
+
+    def _step(self, batches: Sequence[Batch], done: float) -> None:
+        factor = min(1.0, (done + 1e-3) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimizer.zero_grad(set_to_none=True)
+        for batch in batches:
+            (self.loss(batch) / len(batches)).backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        self.optimizer.step()
+        self.curve.steps += 1
+
+    def _load(self, state: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, values in zip(self.student.parameters(), state, strict=True):
+                parameter.copy_(values)
+
+    def _blend(self, first: Sequence[Tensor], best: Sequence[Tensor], least: float) -> None:
+        """Weights between start and best, where those score better (WiSE-FT)."""
+        chosen = list(best)
+        for share in BLENDS:
+            blend = [torch.lerp(a, b, share) for a, b in zip(first, best, strict=True)]
+            self._load(blend)
+            found = self.judge()
+            if found < least:
+                chosen, least = blend, found
+                self.curve.ended += f", {share:.0%} of the way from the start"
+        self._load(chosen)
+        self.curve.losses.append(least)
+
+    def _save(self) -> None:
+        assert self.options.checkpoint is not None
+        state = {f"{i}": p for i, p in enumerate(self.student.parameters())}
+        for index, parameter in enumerate(self.student.parameters()):
+            state |= {f"{index}.{key}": value for key, value in self.optimizer.state[parameter].items()}
+        numbers: dict[str, float | str] = {"steps": float(self.curve.steps), "spent": self._spent, "key": self._key()}
+        checkpoint.write(self.options.checkpoint, state, numbers)
+
+    def _key(self) -> str:
+        """What tells whether a checkpoint belongs to this training."""
+        return " ".join(str(tuple(parameter.shape)) for parameter in self.student.parameters())
+
+    def _resume(self) -> None:
+        found = checkpoint.read(self.options.checkpoint) if self.options.checkpoint is not None else None
+        if found is None:
+            return
+        state, numbers = found
+        if numbers.get("key") != self._key():
+            return
+        parameters = list(self.student.parameters())
+        self._load([state[f"{index}"] for index in range(len(parameters))])
+        for index, parameter in enumerate(parameters):
+            prefix = f"{index}."
+            self.optimizer.state[parameter] = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        self.curve.steps, self._spent = int(numbers["steps"]), float(numbers["spent"])

@@ -1,0 +1,113 @@
+"""Ternary weights in training: latent weights are rounded to trits, and scales to what the format can hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from regc.compiler.recovery.trainable import Trainable, int8
+from regc.compiler.terms import Float32
+from regc.passes.ternary.fit import FLOAT32
+from regc.passes.ternary.term import TernaryTerm
+from regc.runtime_ops.formats import ternary
+
+MARGIN = 0.02
+"""How far inside of its interval a latent weight begins at least, as a share of half the scale."""
+
+
+class _Rounded(torch.autograd.Function):
+    """``trit * scale`` for latent weights ``[N, G, group]`` and scales ``[N, G, 1]``.
+
+    A latent weight gets the gradient of its value (straight through), a scale that of the function for these trits.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, latent: Tensor, scale: Tensor) -> Tensor:
+        trits = trits_of(latent, scale)
+        ctx.save_for_backward(trits)
+        return trits * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (trits,) = ctx.saved_tensors
+        return grads[0], (grads[0] * trits).sum(-1, keepdim=True)
+
+
+def _within(start: Float32, coded: Float32, scale: Float32) -> Float32:
+    """The weights nearest to ``start`` that are rounded to ``coded``, which are -1, 0 or 1 times ``scale``."""
+    trits, half = np.sign(coded), scale / 2
+    low = np.where(trits > 0, half * (1 + MARGIN), np.where(trits < 0, -np.inf, -half * (1 - MARGIN)))
+    high = np.where(trits > 0, np.inf, np.where(trits < 0, -half * (1 + MARGIN), half * (1 - MARGIN)))
+    return np.where(scale > 0, np.clip(start, low, high), start).astype(np.float32)
+
+
+def trits_of(latent: Tensor, scale: Tensor) -> Tensor:
+    """The nearest trits, as float32; 0 where the scale is."""
+    inverse = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale))
+    return torch.round((latent * inverse).clamp_(-1, 1))
+
+
+class TernaryWeights(Trainable):
+    """Begins at the trits and scales of ``term``, with latent weights as near as they allow to ``start`` float32
+    ``[N, K]``, the weight before it was coded.
+
+    So the first model is that of the data-aware fit, and a trit that the weight itself does not ask for is ready to go.
+    """
+
+    def __init__(self, term: TernaryTerm, start: Float32) -> None:
+        super().__init__()
+        self.like, (rows, columns) = term, term.shape
+        self.groups = -(-columns // term.group)
+        multipliers = ternary.unpack_multipliers(term.multiplier, rows).astype(np.float32)
+        scale = multipliers * term.scale[:, None]
+        wide = np.repeat(scale, term.group, axis=1)[:, :columns]
+        self.latent = nn.Parameter(torch.from_numpy(_within(start, term.dense(), wide)))
+        self.scale = nn.Parameter(torch.from_numpy(scale))
+
+    def weight(self) -> Tensor:  # noqa: D102
+        rounded: Tensor = _Rounded.apply(self._grouped(), self._scales()[0].unsqueeze(-1))
+        return rounded.flatten(1)[:, : self.like.inputs]
+
+    def multiply(self, x: Tensor) -> Tensor:  # noqa: D102
+        return functional.linear(int8(x) if self.like.int8_activations else x, self.weight())
+
+    def images(self, x: Tensor) -> Tensor:  # noqa: D102
+        return int8(x, tuple(range(1, x.dim()))) if self.like.int8_activations else x
+
+    def term(self) -> TernaryTerm:  # noqa: D102
+        with torch.no_grad():
+            scales, multipliers, row = self._scales()
+            trits = trits_of(self._grouped(), scales.unsqueeze(-1)).flatten(1)[:, : self.like.inputs].numpy()
+        coded = replace(
+            self.like,
+            codes=ternary.pack_trits(trits.astype(np.int8)),
+            multiplier=ternary.pack_multipliers(multipliers.to(torch.uint8).numpy()),
+            scale=np.array(row.squeeze(1).numpy()),
+            exact=False,
+            five=False,
+        )
+        return coded.in_fives() if self.like.five else coded
+
+    def _grouped(self) -> Tensor:
+        missing = self.groups * self.like.group - self.like.inputs
+        latent = functional.pad(self.latent, (0, missing)) if missing else self.latent
+        return latent.view(len(latent), self.groups, self.like.group)
+
+    def _scales(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Scales ``[N, G]`` that are multiples of a row's, with the gradient of the parameters; the multiples; the
+        rows' scales ``[N, 1]``.
+        """
+        with torch.no_grad():
+            if self.groups == 1:
+                row = self.scale.clamp(min=float(FLOAT32.tiny))
+                multipliers = torch.ones_like(row)
+            else:
+                row = (self.scale.amax(1, keepdim=True) / ternary.MAX_MULTIPLIER).clamp(min=float(FLOAT32.tiny))
+                multipliers = torch.round(self.scale / row).clamp(0, ternary.MAX_MULTIPLIER)
+            held = row * multipliers
+        return self.scale + (held - self.scale).detach(), multipliers, row
