@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,24 +13,48 @@ from torch import Tensor
 
 from regc.compiler.recovery.network import feeds_of
 
-Batch = dict[str, Tensor]
+Inputs = dict[str, Tensor]
 Array = npt.NDArray[Any]
+MEMORY = 1 << 30
+"""Bytes that the teacher's tensors may take; with more they are computed anew for each batch."""
 STEPS_AN_EPOCH = 8
 """Feeds that are no batches make at least so many steps, if they can."""
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Samples in groups of equal shape. A group that cannot be split counts as one sample."""
+class Batch:
+    """What a model is fed, and what the teacher makes of it."""
 
-    groups: tuple[Batch, ...]
+    inputs: Inputs
+    targets: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Samples in groups of equal shape. A group that cannot be split counts as one sample.
+
+    ``teacher`` runs the original; what it gives for all groups is kept in ``targets``, if there is room.
+    """
+
+    groups: tuple[Inputs, ...]
     train: tuple[npt.NDArray[np.int64], ...]
     held_out: tuple[npt.NDArray[np.int64], ...]
     split: bool
     batch: int
+    teacher: Callable[[Inputs], list[Tensor]]
+    targets: tuple[list[Tensor], ...] | None = None
 
     @classmethod
-    def of(cls, feeds: Iterable[Mapping[str, Array]], split: bool, batch: int, share: float, seed: int) -> Batches:
+    def of(
+        cls,
+        feeds: Iterable[Mapping[str, Array]],
+        teacher: Callable[[Inputs], list[Tensor]],
+        *,
+        split: bool,
+        batch: int,
+        share: float,
+        seed: int,
+    ) -> Batches:
         """Feeds as batches of at most ``batch`` samples, a ``share`` of which is held out."""
         groups = tuple(_grouped(feeds) if split else (feeds_of(feed) for feed in feeds))
         sizes = [len(next(iter(group.values()))) if split else 1 for group in groups]
@@ -39,7 +63,8 @@ class Batches:
         kept[np.random.default_rng(seed).permutation(total)[: max(1, round(total * share))]] = total > 1
         parts = np.split(kept, np.cumsum(sizes)[:-1])
         train, held = tuple(np.flatnonzero(~part) for part in parts), tuple(np.flatnonzero(part) for part in parts)
-        return cls(groups, train, held if kept.any() else train, split, batch)
+        batches = cls(groups, train, held if kept.any() else train, split, batch, teacher)
+        return replace(batches, targets=batches._taught())
 
     def steps(self, rng: np.random.Generator) -> Iterator[list[Batch]]:
         """Batches to train on, without end; a step may take several, one after the other."""
@@ -63,19 +88,35 @@ class Batches:
 
     def samples(self, batch: Batch) -> int:
         """How many samples a batch has."""
-        return len(next(iter(batch.values()))) if self.split else 1
+        return len(next(iter(batch.inputs.values()))) if self.split else 1
 
     def _taken(self, group: int, chosen: npt.NDArray[np.int64]) -> Batch:
-        if not self.split:
-            return self.groups[group]
-        return {name: values[torch.from_numpy(chosen)] for name, values in self.groups[group].items()}
+        indices, inputs = torch.from_numpy(chosen), self.groups[group]
+        if self.split:
+            inputs = {name: values[indices] for name, values in inputs.items()}
+        if self.targets is None:
+            return Batch(inputs, self.teacher(inputs))
+        known = self.targets[group]
+        return Batch(inputs, [target[indices] for target in known] if self.split else known)
+
+    def _taught(self) -> tuple[list[Tensor], ...] | None:
+        """What the teacher gives for each group; None when it would take more than :data:`MEMORY`."""
+        found, nbytes = [], 0
+        for group, inputs in enumerate(self.groups):
+            count = len(next(iter(inputs.values()))) if self.split else 1
+            parts = [self._taken(group, chosen).targets for chosen in _cut(np.arange(count), 2 * self.batch)]
+            found.append([torch.cat(tensors) for tensors in zip(*parts, strict=True)] if self.split else parts[0])
+            nbytes += sum(target.nbytes for target in found[-1])
+            if nbytes > MEMORY:
+                return None
+        return tuple(found)
 
 
 def _cut(indices: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
     return np.array_split(indices, -(-len(indices) // size)) if len(indices) else []
 
 
-def _grouped(feeds: Iterable[Mapping[str, Array]]) -> Iterator[Batch]:
+def _grouped(feeds: Iterable[Mapping[str, Array]]) -> Iterator[Inputs]:
     alike: dict[tuple[tuple[int, ...], ...], list[Mapping[str, Array]]] = {}
     for feed in feeds:
         alike.setdefault(tuple(array.shape[1:] for array in feed.values()), []).append(feed)
@@ -83,7 +124,7 @@ def _grouped(feeds: Iterable[Mapping[str, Array]]) -> Iterator[Batch]:
         yield feeds_of({name: np.concatenate([feed[name] for feed in group]) for name in group[0]})
 
 
-def splits(run: Callable[[Batch], Sequence[Tensor]], feeds: Sequence[Mapping[str, Array]]) -> bool:
+def splits(run: Callable[[Inputs], Sequence[Tensor]], feeds: Sequence[Mapping[str, Array]]) -> bool:
     """Whether the first axis of all inputs counts samples that do not see each other.
 
     It is tried: half of a feed must give half of its outputs.

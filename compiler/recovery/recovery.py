@@ -13,7 +13,7 @@ from regc.compiler.errors import RegcError
 from regc.compiler.feeds.inputs import Feed
 from regc.compiler.model import Model
 from regc.compiler.records import Progress, Recovered
-from regc.compiler.recovery.batches import Batch, Batches, splits
+from regc.compiler.recovery.batches import Batch, Batches, Inputs, splits
 from regc.compiler.recovery.features import Features, find_features
 from regc.compiler.recovery.losses import Distance
 from regc.compiler.recovery.network import UNCHANGED, Changes, Network, NodeError, feeds_of
@@ -70,9 +70,9 @@ class _Recovery:
             raise RegcError("recovery needs calibration inputs, and there are none; give some by --calibration")
         self.model, self.terms, self.sites, self.options, self.mask = model, terms, sites, options, mask
         self.features, self.teacher = self._runnable(feeds)
-        whole = self._network(UNCHANGED, self.features)
-        split = bool(self.features.all) and splits(_without_gradients(whole), feeds)
-        self.batches = Batches.of(feeds, split, options.batch, options.held_out, options.seed)
+        split = bool(self.features.all) and splits(self._teach, feeds)
+        numbers = {"batch": options.batch, "seed": options.seed}
+        self.batches = Batches.of(feeds, self._teach, split=split, share=options.held_out, **numbers)
         names = tuple(tensor.name for tensor in self.features.outputs)
         self.distance = Distance(len(self.features.hidden), names, options.outputs)
 
@@ -117,12 +117,14 @@ class _Recovery:
         student = self._network(changes, self.features)
 
         def loss(batch: Batch) -> Tensor:
-            with torch.no_grad():
-                targets = self.teacher.run(batch)
-            mask = batch[self.mask].to(torch.float32) if self.mask is not None else None
-            return self.distance(student.run(batch), targets, mask)
+            mask = batch.inputs[self.mask].to(torch.float32) if self.mask is not None else None
+            return self.distance(student.run(batch.inputs), batch.targets, mask)
 
         return loss
+
+    def _teach(self, inputs: Inputs) -> list[Tensor]:
+        with torch.no_grad():
+            return self.teacher.run(inputs)
 
     def _runnable(self, feeds: Sequence[Feed]) -> tuple[Features, Network]:
         """What can be run of the model: nodes are left out until the rest runs."""
@@ -141,14 +143,6 @@ class _Recovery:
 
     def _network(self, changes: Changes, features: Features) -> Network:
         return Network(self.model.graph, self.model.opset, features.all, changes)
-
-
-def _without_gradients(network: Network) -> Callable[[Batch], list[Tensor]]:
-    def run(batch: Batch) -> list[Tensor]:
-        with torch.no_grad():
-            return network.run(batch)
-
-    return run
 
 
 @contextmanager
