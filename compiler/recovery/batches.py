@@ -14,6 +14,7 @@ from torch import Tensor
 from regc.compiler.recovery.network import feeds_of
 
 Inputs = dict[str, Tensor]
+Mix = Callable[[Inputs, np.random.Generator], Inputs]
 Array = npt.NDArray[Any]
 MEMORY = 1 << 30
 """Bytes that the teacher's tensors may take; with more they are computed anew for each batch."""
@@ -33,7 +34,8 @@ class Batch:
 class Batches:
     """Samples in groups of equal shape. A group that cannot be split counts as one sample.
 
-    ``teacher`` runs the original; what it gives for all groups is kept in ``targets``, if there is room.
+    ``teacher`` runs the original; what it gives for all groups is kept in ``targets``, if there is room. ``mix`` makes
+    other inputs to train on.
     """
 
     groups: tuple[Inputs, ...]
@@ -43,6 +45,7 @@ class Batches:
     batch: int
     teacher: Callable[[Inputs], list[Tensor]]
     targets: tuple[list[Tensor], ...] | None = None
+    mix: Mix | None = None
 
     @classmethod
     def of(
@@ -54,6 +57,7 @@ class Batches:
         batch: int,
         share: float,
         seed: int,
+        mix: Mix | None = None,
     ) -> Batches:
         """Feeds as batches of at most ``batch`` samples, a ``share`` of which is held out."""
         groups = tuple(_grouped(feeds) if split else (feeds_of(feed) for feed in feeds))
@@ -63,7 +67,7 @@ class Batches:
         kept[np.random.default_rng(seed).permutation(total)[: max(1, round(total * share))]] = total > 1
         parts = np.split(kept, np.cumsum(sizes)[:-1])
         train, held = tuple(np.flatnonzero(~part) for part in parts), tuple(np.flatnonzero(part) for part in parts)
-        batches = cls(groups, train, held if kept.any() else train, split, batch, teacher)
+        batches = cls(groups, train, held if kept.any() else train, split, batch, teacher, mix=mix)
         return replace(batches, targets=batches._taught())
 
     def steps(self, rng: np.random.Generator) -> Iterator[list[Batch]]:
@@ -78,7 +82,7 @@ class Batches:
             ]
             order = rng.permutation(len(pieces))
             for start in range(0, len(order), together):
-                yield [self._taken(*pieces[index]) for index in order[start : start + together]]
+                yield [self._mixed(self._taken(*pieces[index]), rng) for index in order[start : start + together]]
 
     def judging(self) -> Iterator[Batch]:
         """The held-out samples."""
@@ -98,6 +102,12 @@ class Batches:
             return Batch(inputs, self.teacher(inputs))
         known = self.targets[group]
         return Batch(inputs, [target[indices] for target in known] if self.split else known)
+
+    def _mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        if self.mix is None:
+            return batch
+        inputs = self.mix(batch.inputs, rng)
+        return Batch(inputs, self.teacher(inputs))
 
     def _taught(self) -> tuple[list[Tensor], ...] | None:
         """What the teacher gives for each group; None when it would take more than :data:`MEMORY`."""

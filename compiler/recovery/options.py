@@ -23,8 +23,9 @@ class Recover:
     Give ``minutes`` or ``steps``; only a number of steps gives the same model again. ``rate`` is how far a step moves
     weights, as a share of their root mean square. ``batch`` is samples in a step. ``held_out`` is the share of the
     inputs that judges and is not trained on. ``outputs`` says whether the outputs' ``values`` are to be kept, or they
-    are ``logits`` whose softmax is; ``auto`` takes an output named like logits for such. ``checkpoint`` is a file in
-    which the state is kept now and then and from which a run that was interrupted goes on.
+    are ``logits`` whose softmax is; ``auto`` takes an output named like logits for such. ``mix`` is the share of words
+    that are replaced by any others in half of the samples, where inputs are words. ``checkpoint`` is a file in which
+    the state is kept now and then and from which a run that was interrupted goes on.
 
     Raises:
         UsageError: a number that cannot be meant, or neither or both of minutes and steps.
@@ -36,6 +37,7 @@ class Recover:
     batch: int = 32
     held_out: float = 0.12
     outputs: Outputs = "auto"
+    mix: float = 0.2
     seed: int = 0
     checkpoint: Path | None = None
 
@@ -45,8 +47,10 @@ class Recover:
         length = self.minutes if self.minutes is not None else self.steps
         if length is None or not math.isfinite(length) or length <= 0:
             raise UsageError(f"recovery must last more than nothing, got {length}")
-        if not 0 < self.held_out < 1 or self.rate <= 0 or self.batch < 1:
-            raise UsageError("recovery needs held_out between 0 and 1, a rate above 0 and a batch of at least 1")
+        if not 0 <= self.mix < 1 or not 0 < self.held_out < 1 or self.rate <= 0 or self.batch < 1:
+            raise UsageError(
+                "recovery needs held_out and mix between 0 and 1, a rate above 0 and a batch of at least 1"
+            )
 
     @classmethod
     def parse(cls, text: str, *, seed: int = 0, checkpoint: Path | None = None) -> Recover:

@@ -13,12 +13,13 @@ from regc.compiler.errors import RegcError
 from regc.compiler.feeds.inputs import Feed
 from regc.compiler.model import Model
 from regc.compiler.records import Progress, Recovered
-from regc.compiler.recovery.batches import Batch, Batches, Inputs, splits
+from regc.compiler.recovery.batches import Batch, Batches, Inputs, Mix, splits
 from regc.compiler.recovery.features import Features, find_features
 from regc.compiler.recovery.losses import Distance
 from regc.compiler.recovery.network import UNCHANGED, Changes, Network, NodeError, feeds_of
 from regc.compiler.recovery.options import Recover
 from regc.compiler.recovery.student import Starts, Student, frozen, parameter_groups, trainable
+from regc.compiler.recovery.tokens import Tokens
 from regc.compiler.recovery.train import Training
 from regc.compiler.sites import Site
 from regc.compiler.terms import Term
@@ -71,8 +72,15 @@ class _Recovery:
         self.model, self.terms, self.sites, self.options, self.mask = model, terms, sites, options, mask
         self.features, self.teacher = self._runnable(feeds)
         split = bool(self.features.all) and splits(self._teach, feeds)
-        numbers = {"batch": options.batch, "seed": options.seed}
-        self.batches = Batches.of(feeds, self._teach, split=split, share=options.held_out, **numbers)
+        self.batches = Batches.of(
+            feeds,
+            self._teach,
+            split=split,
+            batch=options.batch,
+            share=options.held_out,
+            seed=options.seed,
+            mix=_mixing(model, options),
+        )
         names = tuple(tensor.name for tensor in self.features.outputs)
         self.distance = Distance(len(self.features.hidden), names, options.outputs)
 
@@ -143,6 +151,14 @@ class _Recovery:
 
     def _network(self, changes: Changes, features: Features) -> Network:
         return Network(self.model.graph, self.model.opset, features.all, changes)
+
+
+def _mixing(model: Model, options: Recover) -> Mix | None:
+    """What replaces words of inputs that have some; None where there are none."""
+    tokens = Tokens.of(model.graph)
+    if not tokens.rows or not options.mix:
+        return None
+    return lambda inputs, rng: tokens.mixed(inputs, options.mix, rng)
 
 
 @contextmanager

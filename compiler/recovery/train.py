@@ -18,8 +18,9 @@ from regc.compiler.recovery.options import Recover
 WARM_UP = 0.05
 LOOKS = 16
 """How often the held-out samples are looked at."""
-PATIENCE = 10
-"""Looks without a better one after which training ends."""
+PATIENCE = 5
+"""Looks, each worse than the one before, after which training ends. Rounding makes the first steps worse than the fit
+that they begin at, so the best one is no measure."""
 BLENDS = (0.5, 0.75)
 """Shares of the best state in the averages with the start that are tried."""
 _SAVE_EVERY = 30.0
@@ -73,24 +74,25 @@ class Training:
         self._resume()
         best, least, looked = first, self.judge(), 0.0
         self.curve.losses.append(least)
-        waited, saved = 0, begun
+        rose, saved = 0, begun
         steps = self.batches.steps(np.random.default_rng(self.options.seed))
         for _ in range(self.curve.steps):
             next(steps)
         before = self._spent
-        while (done := self._done()) < 1 and waited < PATIENCE:
+        while (done := self._done()) < 1 and rose < PATIENCE:
             self._step(next(steps), done)
             self._spent = before + time.monotonic() - begun
             done = self._done()
             if done - looked >= 1 / LOOKS or done >= 1:
                 looked, found = done, self.judge()
                 self.curve.losses.append(found)
-                best, least, waited = (self.state(), found, 0) if found < least else (best, least, waited + 1)
+                best, least = (self.state(), found) if found < least else (best, least)
+                rose = rose + 1 if found > self.curve.losses[-2] else 0
             if self.options.checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY:
                 self._save()
                 saved = time.monotonic()
             tell(min(1.0, done), f"loss {self.curve.losses[-1]:.4f}, at first {self.curve.losses[0]:.4f}")
-        self.curve.ended = "early, for it got no better" if waited >= PATIENCE else "as planned"
+        self.curve.ended = "early, for it got no better" if rose >= PATIENCE else "as planned"
         self._blend(first, best, least)
         self.curve.seconds = before + time.monotonic() - begun
         return self.curve
