@@ -33,7 +33,7 @@ class Recover:
 
     minutes: float | None = None
     steps: int | None = None
-    rate: float = 0.01
+    rate: float = 0.006
     batch: int = 32
     held_out: float = 0.12
     outputs: Outputs = "auto"
