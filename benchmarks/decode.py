@@ -1,16 +1,18 @@
 """Decoding one row at a time through SwiGLU blocks of random weights, whose inputs are skipped: end to end in a chain.
 
-    python -m benchmarks.decode [--blocks 8] [--threads 1,2] [--sparsity 0.65] [--folder build/decode]
+    python -m benchmarks.decode [--megabytes 1100] [--threads 1,2] [--sparsity 0.65] [--folder build/decode]
 
 A block is ``x + down(silu(gate(n)) * up(n))`` with ``n`` the normalized x, 2048-5632-2048. It is compiled once by the
-passes, as a user would do it, and put in a chain of copies whose weights differ, so that they exceed the cache: 8
-blocks are 1.1 GB in float32. Each call gets another x, so that other inputs are skipped. The models are kept in the
-folder, for building takes longer than measuring.
+passes, as a user would do it; its error is that of one block on rows that nothing was fitted on. For timing it is put
+in a chain of copies whose weights differ, as many for each contender as have so many megabytes and exceed the cache.
+Each call gets another x, so that other inputs are skipped. The models are kept in the folder, for building takes longer
+than measuring.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -51,21 +53,39 @@ def pipelines(sparsity: float) -> dict[str, str]:
 
 
 @click.command()
-@click.option("--blocks", default=8, show_default=True)
+@click.option("--megabytes", default=1100, show_default=True, help="Weights of each chain.")
 @click.option("--threads", default="1,2", show_default=True)
 @click.option("--sparsity", default=0.65, show_default=True)
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("build/decode"), show_default=True)
 @click.option("--only-build", is_flag=True, help="Write the models and measure nothing.")
-def main(*, blocks: int, threads: str, sparsity: float, rounds: int, folder: Path, only_build: bool) -> None:
+def main(*, megabytes: int, threads: str, sparsity: float, rounds: int, folder: Path, only_build: bool) -> None:
     """Build what is not there yet, and time it."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / f"{name.replace(', ', '-')}-{sparsity:g}-{blocks}.onnx" for name in pipelines(sparsity)}
-    for name, passes in pipelines(sparsity).items():
-        if not paths[name].exists():
-            onnx.save(chain(block(passes), blocks), paths[name])
+    chains = [_built(folder, name, passes, sparsity, megabytes) for name, passes in pipelines(sparsity).items()]
     for count in [] if only_build else map(int, threads.split(",")):
-        Console().print(measure(paths, count, rounds, blocks))
+        Console().print(measure(chains, count, rounds))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A model of so many blocks, and the model of one."""
+
+    name: str
+    one: Path
+    path: Path
+    blocks: int
+
+
+def _built(folder: Path, name: str, passes: str, sparsity: float, megabytes: int) -> Chain:
+    one = folder / f"{name.replace(', ', '-')}-{sparsity:g}.onnx"
+    if not one.exists():
+        onnx.save(block(passes), one)
+    blocks = max(1, round(megabytes * 1e6 / one.stat().st_size))
+    path = one.with_stem(f"{one.stem}-{blocks}")
+    if not path.exists():
+        onnx.save(chain(onnx.load(one), blocks), path)
+    return Chain(name, one, path, blocks)
 
 
 def block(passes: str) -> onnx.ModelProto:
@@ -101,30 +121,27 @@ def chain(proto: onnx.ModelProto, blocks: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=proto.ir_version)
 
 
-def measure(paths: dict[str, Path], threads: int, rounds: int, blocks: int) -> Table:
-    """Milliseconds of a block by each contender, and how far its outputs are from those of the first."""
+def measure(chains: Sequence[Chain], threads: int, rounds: int) -> Table:
+    """Milliseconds of a block by each contender, and how far the outputs of one are from those of the first."""
     random = np.random.default_rng(1)
     rows = [random.standard_normal((1, WIDTH), np.float32) for _ in range(INPUTS)]
-    sessions = [_session(path, threads) for path in paths.values()]
-    wanted = _answers(sessions[0], rows)
-    runs = [_in_turn(session, rows) for session in sessions]
+    answers = [_answers(_session(each.one, threads), rows) for each in chains]
+    runs = [_in_turn(_session(each.path, threads), rows) for each in chains]
     timings = interleaved([lambda run=run: next(run) for run in runs], rounds=rounds, calls=[INPUTS // 4] * len(runs))
-    table = Table(title=f"one row, {blocks} blocks {WIDTH}-{HIDDEN}-{WIDTH}, {threads} threads")
-    for heading in ("", "ms a block", "+-", "x float32", "error of the last output"):
+    table = Table(title=f"one row, blocks of {WIDTH}-{HIDDEN}-{WIDTH}, {threads} threads")
+    for heading in ("", "blocks", "ms a block", "+-", "x float32", "error of a block"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, session, timing in zip(paths, sessions, timings, strict=True):
-        error = np.linalg.norm(_answers(session, rows) - wanted) / np.linalg.norm(wanted)
-        cells = (
-            f"{timing.median / blocks * 1e3:.3f}",
-            f"{timing.spread:.0%}",
-            f"{timings[0].median / timing.median:.2f}",
-        )
-        table.add_row(name, *cells, f"{error:.3f}")
+    base = timings[0].median / chains[0].blocks
+    for each, found, timing in zip(chains, answers, timings, strict=True):
+        seconds = timing.median / each.blocks
+        lost = np.linalg.norm(found - answers[0]) / np.linalg.norm(answers[0])
+        cells = (f"{seconds * 1e3:.3f}", f"{timing.spread:.0%}", f"{base / seconds:.2f}", f"{lost:.3f}")
+        table.add_row(each.name, str(each.blocks), *cells)
     return table
 
 
 def _answers(session: ort.InferenceSession, rows: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    return np.concatenate([session.run(None, {"x0": row})[0] for row in rows[:4]])
+    return np.concatenate([session.run(None, {"x": row})[0] for row in rows])
 
 
 def _in_turn(session: ort.InferenceSession, rows: Sequence[npt.NDArray[np.float32]]) -> Iterator[Any]:

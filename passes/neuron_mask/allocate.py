@@ -5,6 +5,8 @@ least for the work it saves, but what it costs is told by the model's own output
 which calibration rows give for every level, counts by how much the model minds it when half of that weight's inputs,
 those of least energy, are left out for good. Relative errors alone mislead, for the outputs of one layer are worth more
 than those of another: at 40 % a small language model comes to perplexity 12.6 by them, to 4.5 by one level for all.
+On texts and sentences that nothing was fitted on: perplexity at 40 % 4.42 with one level and 4.30 shared out, cosine of
+MiniLM's sentence vectors to the original's at 65 % 0.859 and 0.895.
 """
 
 from __future__ import annotations
