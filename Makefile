@@ -28,7 +28,6 @@ lint: $(INSTALLED)  ## style and types
 	$(BIN)/mypy -p regc.compiler -p regc.passes -p regc.runtime_ops
 
 bench: $(INSTALLED)  ## operators beside what stock ONNX Runtime offers, as a table, JSON and a picture in build/bench
-	$(BIN)/pip install --quiet ".[bench]"
 	mkdir -p build/bench
 	$(BIN)/python -m benchmarks.kernels --json build/bench/kernels.json
 	$(BIN)/python -m benchmarks.summary build/bench/kernels.json --plot build/bench/kernels.svg

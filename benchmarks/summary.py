@@ -13,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from benchmarks.plot import draw
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -29,7 +31,7 @@ class Speed:
 @click.command()
 @click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--threads", default=1, show_default=True)
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw a picture, .svg or .png; needs matplotlib.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw a picture, as SVG.")
 def main(results: Path, threads: int, plot: Path | None) -> None:
     """Print the speed over float32 as a Markdown table."""
     found = [r for r in json.loads(results.read_text()) if r["threads"] == threads]
@@ -38,8 +40,6 @@ def main(results: Path, threads: int, plot: Path | None) -> None:
     speeds = summarize(found)
     print(markdown(speeds))
     if plot is not None:
-        from benchmarks.plot import draw  # noqa: PLC0415 - matplotlib is optional, and slow to import
-
         shapes = dict.fromkeys(r["shape"] for r in found)
         draw(speeds, plot, f"{', '.join(shapes)}; {threads} thread{'s' * (threads > 1)}")
 
