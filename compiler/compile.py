@@ -19,7 +19,7 @@ from regc.compiler.records import Progress, Recovered, SiteRecord
 from regc.compiler.recovery.options import Recover, require_torch
 from regc.compiler.sites import Site
 from regc.compiler.spec import format_passes, parse_passes
-from regc.compiler.target import CPU, target_of
+from regc.compiler.target import CPU, FALLBACKS, target_of
 from regc.compiler.terms import Float32, Term
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def compile_model(
     exclude: Sequence[str] = (),
     calibration: Calibration | Given | None = None,
     target: str = CPU.name,
+    fallback: str = FALLBACKS[0],
     recover: Recover | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> CompileResult:
@@ -79,8 +80,10 @@ def compile_model(
     ``passes`` are pass objects or their text, ``include`` and ``exclude`` selectors for all of them. ``calibration`` is
     inputs to see what flows into the weights, in any form that :class:`regc.compiler.calibration.Calibration` takes, or
     one of these, with options. ``target`` is ``cpu`` for our operators, ``cuda`` for those of them that run on a
-    GPU or ``stock`` for what ONNX Runtime has already; see :mod:`regc.compiler.target`. ``recover``
-    trains what the passes left, on the calibration inputs; it needs PyTorch.
+    GPU or ``stock`` for what ONNX Runtime has already; see :mod:`regc.compiler.target`. ``fallback`` is what stands in
+    for our operators where our library is not loaded: ``standard`` operators, or for ternary products ``matmulnbits``,
+    which ONNX Runtime has since 1.24. ``recover`` trains what the passes left, on the calibration inputs; it needs
+    PyTorch.
 
     Raises:
         ModelError: the model cannot be read.
@@ -92,14 +95,15 @@ def compile_model(
     chosen = {"include": _selectors(include), "exclude": _selectors(exclude)}
     chosen_inputs = _calibration(calibration)
     training = _recovering(recover, chosen_inputs, callback)
-    manager = PassManager(pipeline, **chosen, target=target_of(target), callback=callback, recover=training)
+    manager = PassManager(pipeline, **chosen, target=target_of(target, fallback), callback=callback, recover=training)
     opened = _open(model)
     records = manager.run(opened, _gathering(chosen_inputs, opened, manager.callback))
     words = chosen_inputs.words if chosen_inputs is not None else None
     result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start, words, target)
     result.recovered = manager.recovered
     if result.changed:
-        opened.metadata |= _metadata(opened, result, chosen)
+        other = {"fallback": [fallback]} if fallback != FALLBACKS[0] else {}
+        opened.metadata |= _metadata(opened, result, chosen | other)
     return result
 
 

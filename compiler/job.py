@@ -37,6 +37,7 @@ class Job:
     output: Path
     passes: str
     target: str = "cpu"
+    fallback: str = "standard"
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     calibration: Path | None = None
@@ -84,6 +85,7 @@ def run_job(job: Job, callback: Callable[[Progress], None]) -> Outcome:
         exclude=job.exclude,
         calibration=calibration,
         target=job.target,
+        fallback=job.fallback,
         recover=job.recover,
         callback=callback,
     )

@@ -118,10 +118,11 @@ class PassManager:
         """Rewrite the weights of a model in place. ``inputs`` has what flows into weights, by name, or gathers it.
 
         Raises:
-            UsageError: a selector that matches no weight.
+            UsageError: a selector that matches no weight, or a fallback that does not suit the model.
         """
         if model.opaque:
             return []
+        self.target.check(model.opset)
         scopes = Scopes(model.graph)
         sites = find_sites(model, scopes)
         infos = [site.info for site in sites]
@@ -139,7 +140,9 @@ class PassManager:
             results = iter(self._trained(model, list(results), self.recover))
         lowering = Lowering(model, scopes, self.target)
         records = [self._record(result, lowering) for result in results]
-        model.add_functions(ops.functions(lowering.operands.operators, model.opset))
+        used = lowering.operands.operators
+        self.target.check_used(used)
+        model.add_functions(ops.functions(used, model.opset, self.target.operators))
         if any(record.changed for record in records):
             fold_shapes(model)
         return records
@@ -266,7 +269,7 @@ def _paying(results: list[_Result], opset: int, target: Target) -> list[_Result]
     terms = [result.term for result in results if result.term is not None]
     leaves = ((leaf, result.site.info) for result in results if result.term for leaf in result.term.operated())
     names = {name for leaf, site in leaves for name in _operators(leaf, site, opset, target)}
-    bodies = sum(body.ByteSize() for body in ops.functions(names, opset))
+    bodies = sum(body.ByteSize() for body in ops.functions(names, opset, target.operators))
     saved = sum(result.site.nbytes - result.term.nbytes for result in results if result.term is not None)
     if not terms or saved > bodies or not all(term.linear for term in terms):
         return results

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,8 +18,8 @@ from regc.compiler.errors import UsageError
 from regc.compiler.filters import Filtered
 from regc.compiler.suggest import nearest
 from regc.compiler.terms import Coded, NBits, Operated, Product, Sum, Term
-from regc.runtime_ops import ops
-from regc.runtime_ops.ops import ON_CUDA, OPERATORS
+from regc.runtime_ops import nbits, ops
+from regc.runtime_ops.ops import MATMULNBITS, ON_CUDA, OPERATORS, Operator
 
 FAST_BLOCKS = {2: (128, 64, 32), 4: (256, 128, 64, 32, 16), 8: (256, 128, 64, 32, 16)}
 """Block sizes for which MatMulNBits does not fall back to decoding all weights at every call, the fastest first.
@@ -62,6 +63,21 @@ class Target(ABC):
         ``rows`` are those of one product, None where they are not known.
         """
 
+    @property
+    def operators(self) -> Mapping[str, Operator]:
+        """Our operators, with the bodies that are written into models."""
+        return OPERATORS
+
+    def check(self, opset: int) -> None:  # noqa: B027 - mostly any opset will do
+        """Raise UsageError for an opset at which nothing can be emitted as asked for."""
+
+    def check_used(self, operators: Set[str]) -> None:  # noqa: B027 - mostly nothing was asked for
+        """Raise UsageError when what was asked for made no difference, ``operators`` of ours being those emitted."""
+
+    def sizes(self, operator: str, term: Operated) -> dict[str, int]:
+        """The attributes that a node of an operator of ours has because its body needs them."""
+        return {}
+
     def nbytes(self, term: Term) -> int:
         """Bytes of a term that is multiplied by, in the form in which it is emitted."""
         forms = [(part, self.nbits(part)) for part in term.operated()]
@@ -98,6 +114,36 @@ class Cpu(Target):
         parts = (part for part in term.operated() if part.matmuls and not isinstance(part, Coded))
         losses = (_loss(part.matmuls[0], part, rows) for part in parts)
         return next((loss for loss in losses if loss is not None), None)
+
+
+@dataclass(frozen=True)
+class CpuNBits(Cpu):
+    """Our operators, with bodies that call MatMulNBits where it takes their weights."""
+
+    @property
+    def operators(self) -> Mapping[str, Operator]:  # noqa: D102
+        return OPERATORS | MATMULNBITS
+
+    def check(self, opset: int) -> None:  # noqa: D102
+        if opset < nbits.SINCE_OPSET:
+            raise UsageError(f"fallback matmulnbits needs opset {nbits.SINCE_OPSET}, the model has {opset}")
+
+    def check_used(self, operators: Set[str]) -> None:  # noqa: D102
+        if operators and operators.isdisjoint(MATMULNBITS):
+            base = next(iter(MATMULNBITS))
+            raise UsageError(f"fallback matmulnbits is for {base}, and no weight is multiplied by it; leave it out")
+
+    def sizes(self, operator: str, term: Operated) -> dict[str, int]:  # noqa: D102
+        form = term.nbits(FAST_BLOCKS)
+        if operator not in MATMULNBITS or not isinstance(form, NBits):
+            return {}
+        return dict(zip(MATMULNBITS[operator].attributes, (*form.shape, form.block), strict=True))
+
+    def refuses(self, term: Term, rows: int | None = None) -> str | None:
+        """Weights that MatMulNBits has something like, but not fast."""
+        forms = (part.nbits(FAST_BLOCKS) for part in term.operated() if part.matmuls)
+        slow = next((f"fallback matmulnbits: {form}" for form in forms if isinstance(form, str)), None)
+        return slow or super().refuses(term, rows)
 
 
 @dataclass(frozen=True)
@@ -164,16 +210,24 @@ def _loss(operator: str, term: Operated, rows: int | None) -> str | None:
 
 TARGETS: dict[str, Target] = {target.name: target for target in (Cpu(), Cuda(), Stock())}
 
+FALLBACKS = ("standard", "matmulnbits")
+"""What bodies multiply by where our library is not loaded: standard operators, or MatMulNBits with two bits."""
 
-def target_of(name: str) -> Target:
-    """The target of this name.
+
+def target_of(name: str, fallback: str = FALLBACKS[0]) -> Target:
+    """The target of this name, with the bodies of this name.
 
     Raises:
         UsageError: there is none.
     """
-    if name in TARGETS:
+    for given, known, kind in ((name, TARGETS, "target"), (fallback, FALLBACKS, "fallback")):
+        if given not in known:
+            raise UsageError(f"there is no {kind} {given!r}; choose one of {', '.join(known)}{nearest(given, known)}")
+    if fallback == FALLBACKS[0]:
         return TARGETS[name]
-    raise UsageError(f"there is no target {name!r}; choose one of {', '.join(TARGETS)}{nearest(name, TARGETS)}")
+    if name != Cpu.name:
+        raise UsageError(f"fallback {fallback} is for target {Cpu.name}, not for {name}; leave it out")
+    return CpuNBits()
 
 
 CPU = TARGETS["cpu"]

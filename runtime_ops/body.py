@@ -9,6 +9,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from regc.runtime_ops.formats import rf8
 
+SIZES = ("N", "K", "block_size")
+"""Attributes of our operators that are one integer; all others are lists of them."""
+
+
+def _kind(attribute: str) -> onnx.AttributeProto.AttributeType:
+    return onnx.AttributeProto.INT if attribute in SIZES else onnx.AttributeProto.INTS
+
 
 class Body:
     """Collects the nodes of a function body that is legal at one opset of the standard domain."""
@@ -26,14 +33,14 @@ class Body:
     def same_attributes(self, *names: str) -> None:
         """Give the last node these attributes of the node that the function stands for."""
         for name in names:
-            attribute = self.nodes[-1].attribute.add(name=name, type=onnx.AttributeProto.INTS)
+            attribute = self.nodes[-1].attribute.add(name=name, type=_kind(name))
             attribute.ref_attr_name = name
 
     def attribute(self, name: str) -> str:
-        """An attribute of the node that the function stands for, as an int64 vector. Needs opset 12."""
+        """An attribute of the node that the function stands for, an int64 vector or number. Needs opset 12."""
         output = self.op("Constant")
         self.same_attributes(name)
-        self.nodes[-1].attribute[0].name = "value_ints"
+        self.nodes[-1].attribute[0].name = "value_ints" if _kind(name) == onnx.AttributeProto.INTS else "value_int"
         return output
 
     def ones(self, shape: str) -> str:

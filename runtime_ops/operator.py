@@ -21,8 +21,8 @@ class Operator:
     """One operator: its name, its inputs in order, what it computes and the function body that defines it.
 
     ``since_opset`` is the lowest opset of the standard domain at which the body is legal. ``base`` is the operator that
-    the body calls, if it does; ``attributes`` are lists of integers that a node must have; ``region`` is where it
-    wins over what takes its place otherwise.
+    the body calls, if it does, and ``domain`` another domain whose operators it calls; ``attributes`` are integers, or
+    lists of them, that a node must have; ``region`` is where it wins over what takes its place otherwise.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Operator:
     base: str | None = None
     attributes: tuple[str, ...] = ()
     region: Region = EVERYWHERE
+    domain: str | None = None
 
     def function(self, opset: int) -> onnx.FunctionProto:
         """The operator as a model-local function for a model of this opset.
@@ -47,6 +48,8 @@ class Operator:
         imports = [helper.make_opsetid("", opset)]
         if self.base is not None:
             imports.append(helper.make_opsetid(DOMAIN, VERSION))
+        if self.domain is not None:
+            imports.append(helper.make_opsetid(self.domain, 1))
         function = helper.make_function(
             DOMAIN, self.name, self.inputs, ["y"], body.nodes, imports, attributes=self.attributes
         )

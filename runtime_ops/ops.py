@@ -5,15 +5,17 @@ name, it lets any ONNX Runtime run the model without our library (the decoding i
 registered the node stays and our kernel runs. A body is legal at the model's own opset, from ``since_opset`` up.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import onnx
 
-from regc.runtime_ops import bodies, integers, lookup, regions
+from regc.runtime_ops import bodies, integers, lookup, nbits, regions
+from regc.runtime_ops.body import SIZES
 from regc.runtime_ops.endings import ENDINGS
 from regc.runtime_ops.operator import DOMAIN, MIN_IR_VERSION, VERSION, Operator, ending_in
 
-__all__ = ["DOMAIN", "MIN_IR_VERSION", "OPERATORS", "VERSION", "Operator", "functions", "loses", "wins"]
+__all__ = ["DOMAIN", "MATMULNBITS", "MIN_IR_VERSION", "OPERATORS", "VERSION", "Operator", "functions", "loses", "wins"]
 
 _TERNARY_INPUTS = ("codes", "multiplier", "scale", "bias", "shape")
 """What follows x in all operators that multiply by ternary weights."""
@@ -205,13 +207,26 @@ ON_CUDA = frozenset(
 """The operators that the CUDA provider has, too."""
 
 
-def functions(names: Iterable[str], opset: int) -> list[onnx.FunctionProto]:
+def _by_nbits(base: Operator) -> Iterable[Operator]:
+    """An operator and its variants, with a body that calls MatMulNBits."""
+    since = max(base.since_opset, nbits.SINCE_OPSET)
+    base = replace(base, build=nbits.ternary_matmul, since_opset=since, attributes=SIZES, domain=nbits.DOMAIN)
+    return (base, *(ending_in(base, ending) for ending in ENDINGS.values()))
+
+
+MATMULNBITS: dict[str, Operator] = {operator.name: operator for operator in _by_nbits(OPERATORS["TernaryMatMul"])}
+"""Operators with other bodies: see :mod:`regc.runtime_ops.nbits`."""
+
+
+def functions(
+    names: Iterable[str], opset: int, operators: Mapping[str, Operator] = OPERATORS
+) -> list[onnx.FunctionProto]:
     """The model-local functions of the named operators and of those that they call, for a model of this opset.
 
-    A function comes after the one that it calls.
+    A function comes after the one that it calls. ``operators`` has them all.
     """
-    named = {OPERATORS[name] for name in names}
-    called = {OPERATORS[operator.base] for operator in named if operator.base is not None}
+    named = {operators[name] for name in names}
+    called = {operators[operator.base] for operator in named if operator.base is not None}
     ordered = sorted(named | called, key=lambda operator: (operator.base is not None, operator.name))
     return [operator.function(opset) for operator in ordered]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regc.compiler.cli.options import DATA, FILE, gathering, measuring
+from regc.compiler.cli.options import DATA, FILE, Choice, gathering, measuring
 from regc.compiler.cli.terminal import ProgressBar, printing
 
 if TYPE_CHECKING:
@@ -40,10 +40,18 @@ Exit codes:
 )
 @click.option(
     "--target",
-    type=click.Choice(["cpu", "cuda", "stock"]),
+    type=Choice(["cpu", "cuda", "stock"]),
     default="cpu",
     help="Our operators, those of them that run on a GPU, or only those that ONNX Runtime has already: MatMulNBits for "
     "ternary and int weights.",
+    show_default=True,
+)
+@click.option(
+    "--fallback",
+    type=Choice(["standard", "matmulnbits"]),
+    default="standard",
+    help="What runs where our library is not loaded: standard operators, or MatMulNBits for ternary weights, which "
+    "stay 2 bits in memory (ONNX Runtime loads that since 1.24, and is fast since 1.28).",
     show_default=True,
 )
 @click.option(

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from regc.compiler.suggest import nearest
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -19,6 +21,13 @@ class _File(click.Path):
         if str(value) == "":
             self.fail("the path is empty; give the name of a file", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Choice(click.Choice):  # type: ignore[type-arg, unused-ignore]
+    """One of some words; a word that is like one of them is answered with that."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:  # noqa: D102
+        return super().get_invalid_choice_message(value, ctx).rstrip(".") + nearest(str(value), map(str, self.choices))
 
 
 FILE = _File(path_type=Path)

@@ -251,7 +251,8 @@ class Emitter:
         if then.other is not None:
             inputs["other"] = then.other
         ended = operator + then.ending
-        product = self.ours(ended, [inputs[key] for key in OPERATORS[ended].inputs])
+        sizes = self.operands.target.sizes(ended, term)
+        product = self.ours(ended, [inputs[key] for key in OPERATORS[ended].inputs], **sizes)
         return self.cast(product, _FLOAT32, dtype)
 
     def insert(self, graph: gs.Graph, result: gs.Tensor, output: gs.Tensor, *, before: gs.Node | None = None) -> None:
