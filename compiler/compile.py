@@ -44,6 +44,7 @@ class CompileResult:
     seconds: float
     calibration: str | None = None
     target: str = CPU.name
+    fallback: str = FALLBACKS[0]
     recovered: Recovered | None = None
 
     @property
@@ -99,11 +100,11 @@ def compile_model(
     opened = _open(model)
     records = manager.run(opened, _gathering(chosen_inputs, opened, manager.callback))
     words = chosen_inputs.words if chosen_inputs is not None else None
-    result = CompileResult(opened, records, format_passes(pipeline), time.perf_counter() - start, words, target)
+    seconds = time.perf_counter() - start
+    result = CompileResult(opened, records, format_passes(pipeline), seconds, words, target, fallback)
     result.recovered = manager.recovered
     if result.changed:
-        other = {"fallback": [fallback]} if fallback != FALLBACKS[0] else {}
-        opened.metadata |= _metadata(opened, result, chosen | other)
+        opened.metadata |= _metadata(opened, result, chosen)
     return result
 
 
@@ -173,6 +174,7 @@ def _metadata(model: Model, result: CompileResult, chosen: Mapping[str, Sequence
     """How the model was made, for its metadata; what an earlier run of ours left there stays in front."""
     values = {"version": importlib.metadata.version("regc"), "passes": result.pipeline, "source_sha256": model.digest()}
     values["target"] = result.target
+    values["fallback"] = result.fallback if result.fallback != FALLBACKS[0] else ""
     values |= {key: "|".join(selectors) for key, selectors in chosen.items()}
     named = {f"regc.{key}": value for key, value in values.items() if value}
     return {key: " ; ".join(filter(None, (model.metadata.get(key), value))) for key, value in named.items()}

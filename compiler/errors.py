@@ -19,6 +19,12 @@ class ModelError(RegcError):
     """The input model is broken, or is something that regc cannot read."""
 
 
+class MissingError(ModelError):
+    """There is no model at a path: a wrong path is a wrong use, as with any other file."""
+
+    exit_code: ClassVar[int] = 2
+
+
 class UsageError(RegcError):
     """An option, a pass text, a selector or a path that cannot be meant."""
 

@@ -44,7 +44,7 @@ class Job:
     samples: int | None = None
     mask: str | None = None
     memory: int = MEMORY
-    sequential: bool = True
+    sequential: bool | None = None
     verify: bool = True
     external_data: bool | None = None
     reports: Sequence[Path] = ()
@@ -133,7 +133,7 @@ def _check(job: Job) -> tuple[Model, Calibration | None]:
     model = load(job.model)
     _check_places(job, model)
     if job.calibration is None:
-        if unused := given_options(job.samples, job.mask):
+        if unused := given_options(job.samples, job.mask, job.sequential):
             raise UsageError(f"{unused}: give calibration inputs by --calibration, or leave it out")
         return model, None
     calibration = Calibration(

@@ -104,8 +104,9 @@ class PassManager:
         unfit = self.target.refuses(result, site.rows) if site.multiplied and not isinstance(result, Refusal) else None
         if unfit is not None:
             result = Refusal(unfit)
-        if not isinstance(result, Refusal) and result.nbytes >= leaf.nbytes and result.work >= leaf.work:
-            result = Refusal(f"would take {result.nbytes:,} bytes instead of {leaf.nbytes:,}")
+        size = leaf.nbytes if isinstance(result, Refusal) else self._nbytes(result, site)
+        if not isinstance(result, Refusal) and size >= leaf.nbytes and result.work >= leaf.work:
+            result = Refusal(f"would take {size:,} bytes instead of {leaf.nbytes:,}")
         if isinstance(result, Refusal):
             return leaf, Decision(site.name, pass_.name, path, leaf.label, None, result.reason)
         if self.recover is not None:
@@ -217,7 +218,7 @@ class PassManager:
             before=str(site.info.dtype),
             after=term.label if term is not None else str(site.info.dtype),
             nbytes_before=site.nbytes,
-            nbytes_after=self._nbytes(term, site),
+            nbytes_after=self._nbytes(term, site.info) if term is not None else site.nbytes,
             error=result.error,
             output_error=result.output_error,
             unseen=result.unseen,
@@ -228,10 +229,8 @@ class PassManager:
             aliases=site.aliases,
         )
 
-    def _nbytes(self, term: Term | None, site: Site) -> int:
-        if term is None:
-            return site.nbytes
-        return self.target.nbytes(term) if site.info.multiplied else term.nbytes
+    def _nbytes(self, term: Term, site: SiteInfo) -> int:
+        return _nbytes(term, site, self.target)
 
 
 @dataclass
@@ -261,6 +260,11 @@ def _needs(pass_: Pass, site: SiteInfo) -> frozenset[Need]:
     return frozenset() if refused else pass_.needs(site.shape, site)
 
 
+def _nbytes(term: Term, site: SiteInfo, target: Target) -> int:
+    """Bytes of a term in the place of a weight, in the form in which it is emitted."""
+    return target.nbytes(term) if site.multiplied else term.nbytes
+
+
 def _paying(results: list[_Result], opset: int, target: Target) -> list[_Result]:
     """The results, all turned into refusals when the bodies of the operators would outweigh what is saved.
 
@@ -270,7 +274,8 @@ def _paying(results: list[_Result], opset: int, target: Target) -> list[_Result]
     leaves = ((leaf, result.site.info) for result in results if result.term for leaf in result.term.operated())
     names = {name for leaf, site in leaves for name in _operators(leaf, site, opset, target)}
     bodies = sum(body.ByteSize() for body in ops.functions(names, opset, target.operators))
-    saved = sum(result.site.nbytes - result.term.nbytes for result in results if result.term is not None)
+    changed = ((result.site, result.term) for result in results if result.term is not None)
+    saved = sum(site.nbytes - _nbytes(term, site.info, target) for site, term in changed)
     if not terms or saved > bodies or not all(term.linear for term in terms):
         return results
     reason = f"all weights together would save {saved:,} bytes, less than the {bodies:,} of the operators' definition"

@@ -133,5 +133,9 @@ def _squares(outputs: Float32) -> float:
 
 
 def _energy(weight: Float32, gram: Float32) -> float:
-    """The mean of ``|W x|^2``: the trace of ``W G W^T``."""
-    return max(0.0, float(np.einsum("nk,nk->", weight @ gram, weight, dtype=np.float64)))
+    """The mean of ``|W x|^2``: the trace of ``W G W^T``. Worked out for a largest weight of 1, lest it overflows."""
+    peak = float(np.abs(weight).max(initial=0))
+    if not peak:
+        return 0.0
+    scaled = weight / np.float32(peak)
+    return max(0.0, float(np.einsum("nk,nk->", scaled @ gram, scaled, dtype=np.float64))) * peak**2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from regc.compiler.calibration.gather import MEMORY, Gathering, Options
 from regc.compiler.calibration.inlets import Effort
+from regc.compiler.calibration.rows import check_mask
 from regc.compiler.calibration.store import Stored, is_statistics
 from regc.compiler.errors import UsageError
 from regc.compiler.feeds.inputs import inputs_of_model
@@ -23,7 +24,8 @@ class Calibration:
 
     ``data`` is a folder of ``.npz`` files, one ``.npz``, ``.npy`` or ``.jsonl`` file, ``package.module:callable``, a
     callable, any iterable of feeds, or a file of statistics that ``regc calibrate`` wrote. At most ``samples`` of them
-    are used, drawn by ``seed``. For the others see :class:`regc.compiler.calibration.gather.Options`.
+    are used, drawn by ``seed``. For the others see :class:`regc.compiler.calibration.gather.Options`; ``sequential``
+    it is unless that is False.
 
     Raises:
         UsageError: data that cannot be meant.
@@ -34,7 +36,7 @@ class Calibration:
     seed: int = 0
     mask: str | None = None
     memory: int = MEMORY
-    sequential: bool = True
+    sequential: bool | None = None
     threads: int | None = None
     effort: Effort = field(default_factory=Effort, init=False)
 
@@ -42,7 +44,7 @@ class Calibration:
         self.statistics: Stored | None = None
         self.feeds: Feeds | None = None
         if isinstance(self.data, str | Path) and is_statistics(Path(self.data)):
-            if unused := given_options(self.samples, self.mask):
+            if unused := given_options(self.samples, self.mask, self.sequential):
                 raise UsageError(
                     f"{unused} does nothing with {self.data}, which holds statistics that are gathered already; give "
                     "the inputs themselves, or leave it out"
@@ -58,6 +60,7 @@ class Calibration:
         elif self.feeds is not None and not model.opaque:
             inputs = inputs_of_model(model)
             if len(inputs) == len(model.graph.inputs):
+                check_mask(self.mask, {value.name: value.dtype for value in inputs})
                 self.feeds.check(inputs)
 
     def inflows(self, model: Model, wanted: Wanted, callback: Callable[[Progress], None]) -> Inflows:
@@ -66,7 +69,7 @@ class Calibration:
             return self.statistics
         if self.feeds is None or not any(needs for _, needs in wanted):
             return Nothing()
-        options = Options(self.mask, self.memory, self.sequential, self.seed, self.threads)
+        options = Options(self.mask, self.memory, self.sequential is not False, self.seed, self.threads)
         return Gathering(model, wanted, self.feeds, options, callback, self.effort)
 
     def held_out(self) -> Feeds | None:
@@ -81,7 +84,12 @@ class Calibration:
         return f"{self.feeds.words}: {self.effort.words}" if self.effort.runs else f"{self.feeds.words}: not needed"
 
 
-def given_options(samples: int | None, mask: str | None) -> str:
+def given_options(samples: int | None, mask: str | None, sequential: bool | None) -> str:
     """Which options that say how inputs are run were given, as on the command line; empty when none was."""
-    given = {"--samples": samples is not None, "--mask": mask is not None}
+    given = {
+        "--samples": samples is not None,
+        "--mask": mask is not None,
+        "--sequential": sequential is True,
+        "--no-sequential": sequential is False,
+    }
     return ", ".join(name for name, there in given.items() if there)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from regc.compiler.errors import UsageError
 from regc.compiler.feeds.inputs import Feed
 from regc.compiler.sites.layout import Shape
+from regc.compiler.suggest import nearest
 from regc.compiler.terms import Float32
 
 CHUNK = 64 << 20
@@ -104,11 +105,21 @@ class Patches(Rows):
 
 def mask_of(feed: Feed, name: str | None) -> Mask | None:
     """The input of a feed that is the mask, of this name. Raises UsageError when there is none, or none that can be."""
+    check_mask(name, {key: array.dtype for key, array in feed.items()})
     if name is None:
         return None
-    if name not in feed:
-        raise UsageError(f"--mask {name}: is no input of the model; it takes {', '.join(feed)}")
-    if feed[name].dtype.kind not in "biu":
-        raise UsageError(f"--mask {name}: is {feed[name].dtype}; a mask is integers or booleans, 0 for padding")
     mask: Mask = feed[name] != 0
     return mask
+
+
+def check_mask(name: str | None, inputs: Mapping[str, np.dtype[Any] | None]) -> None:
+    """Raise UsageError when an input of this name, among the types of all by name, is none or cannot be a mask."""
+    if name is None:
+        return
+    if name not in inputs:
+        raise UsageError(
+            f"--mask {name}: is no input of the model; it takes {', '.join(inputs)}{nearest(name, inputs)}"
+        )
+    dtype = inputs[name]
+    if dtype is not None and dtype.kind not in "biu":
+        raise UsageError(f"--mask {name}: is {dtype}; a mask is integers or booleans, 0 for padding")

@@ -23,7 +23,7 @@ of what was done and why not. MODEL is never changed.
 Exit codes:
   0  done
   1  failed, or what was written does not run, or MODEL itself does not run in ONNX Runtime
-  2  wrong usage
+  2  wrong usage, or a file that is not there
   3  nothing was changed, and nothing was written
   4  written and kept, but an output misses --max-error or --min-sqnr
 """
@@ -71,9 +71,9 @@ Exit codes:
 @gathering
 @click.option(
     "--sequential/--no-sequential",
-    default=True,
-    show_default=True,
-    help="Whether weights make up for the errors of those before them; the inputs are run once for each layer.",
+    default=None,
+    help="Whether weights make up for the errors of those before them; the inputs are run once for each layer.  "
+    "[default: sequential]",
 )
 @click.option(
     "--recover",

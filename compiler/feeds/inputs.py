@@ -132,7 +132,8 @@ def check_arrays(place: str, headers: Mapping[str, Header], inputs: Sequence[Inp
     wanted = "the model takes " + "; ".join(map(str, inputs))
     missing = [value.name for value in inputs if value.name not in headers]
     if missing:
-        raise UsageError(f"{place}: no array named {', '.join(missing)}; {wanted}")
+        there = ", ".join(f"{name} {header}" for name, header in headers.items()) or "no array"
+        raise UsageError(f"{place}: no array named {', '.join(missing)}; there is {there}; {wanted}")
     unknown = sorted(headers.keys() - {value.name for value in inputs})
     if unknown:
         raise UsageError(f"{place}: {', '.join(unknown)} is not an input; {wanted}")

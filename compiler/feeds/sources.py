@@ -32,7 +32,18 @@ class Feeds:
 
     def of(self, inputs: Sequence[Input]) -> Iterator[Feed]:
         """The feeds for a model with these inputs, read one at a time."""
-        return islice(self.source.feeds(inputs, self.indices), self.limit)
+        return self._with_values(islice(self.source.feeds(inputs, self.indices), self.limit))
+
+    def _with_values(self, feeds: Iterator[Feed]) -> Iterator[Feed]:
+        """The feeds; once all are read, UsageError where they hold floats and none of them is finite."""
+        floats, finite = False, False
+        for feed in feeds:
+            for array in feed.values() if not finite else ():
+                if array.dtype.kind == "f" and array.size:
+                    floats, finite = True, finite or bool(np.isfinite(array).any())
+            yield feed
+        if floats and not finite:
+            raise UsageError(f"{self.words}: hold nothing but NaN and infinity; give inputs as the model will get them")
 
     def check(self, inputs: Sequence[Input]) -> None:
         """Raise UsageError for what can be seen not to fit without reading values."""

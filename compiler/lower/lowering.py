@@ -18,9 +18,11 @@ from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Transpose
 from regc.compiler.target import CPU, Target
 from regc.compiler.terms import Float32, Term
+from regc.runtime_ops.ops import OPERATORS
 
 _FLOAT32 = np.dtype(np.float32)
 _MULTIPLIES = frozenset({"Conv", "MatMul"})
+_DECODERS = frozenset(name for name in OPERATORS if name.endswith("Decode"))
 
 
 class Lowering:
@@ -68,10 +70,8 @@ class Lowering:
         emitter = Emitter(self.operands, name)
         found = self._followers(reader, term)
         result = emit(emitter, reader, term, found)
-        ours = [f"{node.domain}::{node.op}" for node in emitter.nodes if node.domain]
-        standard = [node.op for node in emitter.nodes if node.op in _MULTIPLIES]
         self._take_place(emitter, reader, found, result)
-        return ours or standard
+        return list(filter(None, map(_product, emitter.nodes)))
 
     def _followers(self, reader: Reader, term: Term) -> Followers:
         """The nodes behind the reader's that the operator for the term does, too."""
@@ -127,6 +127,15 @@ class Lowering:
         if moved:
             tensor.name = self.model.fresh_name(tensor.name)
         emitter.insert(holder.graph, emitter.cast(matrix, _FLOAT32, dtype), tensor)
+
+
+def _product(node: gs.Node) -> str:
+    """How an emitted node multiplies by a weight, in words; empty where it does something else."""
+    if node.domain:
+        return "" if node.op in _DECODERS else f"{node.domain}::{node.op}"
+    if node.op not in _MULTIPLIES:
+        return ""
+    return node.op if isinstance(node.inputs[1], gs.Constant) else f"decoded in front of {node.op}"
 
 
 _Emit = Callable[[Emitter, Reader, Term, Followers], gs.Tensor]

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
 from onnx import FunctionProto, ModelProto, helper
 
-from regc.compiler.errors import ModelError
+from regc.compiler.errors import MissingError, ModelError
 from regc.compiler.model import integrity
 from regc.compiler.model.exporter import INPUTS_ARE_INITIALIZERS, Extras, export
 from regc.compiler.model.files import sha256
@@ -169,7 +169,7 @@ def _parsed(path: Path) -> ModelProto:
             proto = ModelProto()
             proto.ParseFromString(view)
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: there is no such file; check the path") from error
+        raise MissingError(f"{path}: there is no such file; check the path") from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except DecodeError as error:

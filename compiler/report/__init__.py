@@ -33,7 +33,8 @@ class Report:
     files, external data included (None: not known). ``note`` says why the model as a whole was passed
     through, if so; ``earlier`` by which passes regc had compressed it before, if so. ``verification`` is None
     when nothing was verified. ``calibration`` tells with which inputs, and what they took, if with any. ``target`` is
-    what the model was made for. ``recovered`` tells what training changed, if there was any.
+    what the model was made for, ``fallback`` what it takes in place of our operators. ``recovered`` tells what training
+    changed, if there was any.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Report:
     verification: Verification | None = None
     calibration: str | None = None
     target: str = "cpu"
+    fallback: str = "standard"
     recovered: Recovered | None = None
 
     @classmethod
@@ -64,6 +66,7 @@ class Report:
             earlier=None if result.changed else compressed_before(model),
             calibration=result.calibration,
             target=result.target,
+            fallback=result.fallback,
             recovered=result.recovered,
         )
 

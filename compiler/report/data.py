@@ -26,6 +26,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "output": report.output,
         "passes": report.pipeline,
         "target": report.target,
+        "fallback": report.fallback,
         "seconds": round(report.seconds, 3),
         "note": report.note,
         "compressed_before": report.earlier,

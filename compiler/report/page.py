@@ -185,7 +185,8 @@ def _passes(report: Report) -> str:
 
 
 def _target(report: Report) -> str:
-    return "" if report.target == "cpu" else f" --target {escape(report.target)}"
+    target = "" if report.target == "cpu" else f" --target {escape(report.target)}"
+    return target if report.fallback == "standard" else f"{target} --fallback {escape(report.fallback)}"
 
 
 def _recovery(report: Report) -> str:
@@ -202,7 +203,7 @@ def _calibration(report: Report) -> str:
     if not report.calibration:
         return ""
     items = [
-        f"<li>{text.count(len(group), 'weight')} without it: {escape(reason)}</li>"
+        f"<li>{text.count(len(group), 'weight')} uncalibrated: {escape(reason)}</li>"
         for reason, group in unseen(report.records)
     ]
     return f"<h2>Calibration</h2>\n<p>{escape(report.calibration)}</p><ul>{''.join(items)}</ul>"

@@ -115,7 +115,7 @@ def _add_calibration(report: Report, facts: Facts) -> None:
         facts.add("calibration", report.calibration)
     for reason, group in unseen(report.records):
         names = text.listed([_known_as(record) for record in group])
-        facts.add("without it", f"{text.count(len(group), 'weight')}: {reason} ({names})", "yellow")
+        facts.add("uncalibrated", f"{text.count(len(group), 'weight')}: {reason} ({names})", "yellow")
 
 
 def _add_recovery(report: Report, facts: Facts) -> None:
@@ -132,6 +132,8 @@ def _add_totals(report: Report, facts: Facts) -> None:
     facts.add("passes", report.pipeline)
     if report.target != "cpu":
         facts.add("target", report.target)
+    if report.fallback != "standard":
+        facts.add("fallback", report.fallback)
     _add_passes(report, facts)
     _add_calibration(report, facts)
     _add_recovery(report, facts)

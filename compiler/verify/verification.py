@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regc.compiler.errors import ModelError, RegcError, UsageError
+from regc.compiler.errors import MissingError, ModelError, RegcError, UsageError
 from regc.compiler.feeds.inputs import Feed, Input, inputs_of, load_feeds
 from regc.compiler.feeds.sources import Feeds, open_feeds
 from regc.compiler.model import load
@@ -87,7 +87,7 @@ def verify_compiled(
     check_providers(providers)
     for path in (Path(original), Path(compressed)):
         if not path.exists():
-            raise ModelError(f"{path}: there is no such file; check the path")
+            raise MissingError(f"{path}: there is no such file; check the path")
         if not path.is_file():
             raise ModelError(f"{path}: is no file; give the path of an .onnx file")
     runner = Runner(providers, threads, callback)

@@ -38,6 +38,8 @@ def _encode(blocks: Float32, bits: int) -> tuple[Int8, Float32]:
     extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(-1, keepdims=True), -1)
     scale: Float32 = (extreme / -half).astype(np.float32)
     scale[np.abs(scale) < _TINY] = 1
+    exponent = np.frexp(scale)[1]  # by powers of two, which change no digit: squares of values of 1e37 overflow
+    blocks, scale = np.ldexp(blocks, -exponent), np.ldexp(scale, -exponent)
     levels = _levels(blocks, scale, half)
     energy = (levels * levels).sum(-1, keepdims=True)
     fitted = (levels * blocks).sum(-1, keepdims=True) / np.maximum(energy, 1)
@@ -45,7 +47,8 @@ def _encode(blocks: Float32, bits: int) -> tuple[Int8, Float32]:
     refit[np.abs(refit) < _TINY] = 1
     better = _levels(blocks, refit, half)
     gains = _error(blocks, better, refit) < _error(blocks, levels, scale)
-    return np.where(gains, better, levels).astype(np.int8), np.where(gains, refit, scale)[..., 0].astype(np.float32)
+    found: Float32 = np.ldexp(np.where(gains, refit, scale), exponent)
+    return np.where(gains, better, levels).astype(np.int8), found[..., 0]
 
 
 def _levels(blocks: Float32, scale: Float32, half: int) -> Float32:

@@ -80,7 +80,9 @@ class _State:
     def nearest(self, k: int, wanted: Float32) -> Float32:
         """The nearest of -s, 0 and s at input k, float32 ``[N]``."""
         scale: Float32 = self.scales[k // self.group]
-        return scale * np.rint(np.clip(wanted / np.maximum(scale, FLOAT32.tiny), -1, 1))
+        with np.errstate(over="ignore"):  # of a scale of zero: clipped
+            trits = np.rint(np.clip(wanted / np.maximum(scale, FLOAT32.tiny), -1, 1))
+        return scale * trits
 
     def take_turns(self) -> None:
         """Each group in turn: the scale of least squares for its trits, then its trits."""

@@ -158,7 +158,7 @@ def test_errors_are_one_line_and_leave_nothing(path: Path, arguments: tuple[str,
 def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_text("not a model")
     assert "m.onnx" in one_line_error(regc("compile", tmp_path / "m.onnx", "--passes", "rf8"), 1)
-    assert "none.onnx" in one_line_error(regc("inspect", tmp_path / "none.onnx"), 1)
+    assert "none.onnx" in one_line_error(regc("inspect", tmp_path / "none.onnx"), 2)
 
 
 def test_the_input_is_never_written_to(path: Path) -> None:
@@ -320,9 +320,10 @@ def test_the_number_of_random_feeds_is_a_choice(path: Path) -> None:
 def test_missing_and_broken_models_exit_alike_everywhere(path: Path) -> None:
     missing, broken = path.parent / "none.onnx", path.parent / "broken.onnx"
     broken.write_text("not a model")
-    for wrong in (missing, broken):
+    for wrong, code in ((missing, 2), (broken, 1)):
         for arguments in (("compile", wrong, "--passes", "rf8"), ("inspect", wrong), ("verify", wrong, path)):
-            assert regc(*arguments).exit_code == 1, arguments
+            assert regc(*arguments).exit_code == code, arguments
+    assert compiled(path, "--passes", "rf8", "--calibration", path.parent / "none.npz").exit_code == 2
 
 
 def test_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:

@@ -217,3 +217,21 @@ def test_codes_are_decoded_where_their_operator_loses(monkeypatch: pytest.Monkey
     monkeypatch.setitem(OPERATORS, "RF8MatMul", slow)
     result = compile_model(sparse_products("n"), [RF8()])
     assert op_types(result.model.to_proto()) == ["ai.regc::RF8Decode", "Transpose", "MatMul"]
+
+
+def test_what_saves_bytes_only_in_our_own_form_is_refused() -> None:
+    """MatMulNBits fills six inputs up to a block of 32."""
+    proto = model("g (float16[n,6] x) => (float16[n,6400] y) { y = MatMul(x, w) }", w=normal(6, 6400, dtype=np.float16))
+    assert compile_model(proto, [Ternary()]).changed
+    (record,) = compile_model(proto, [Ternary()], target="stock").records
+    assert "would take 76,800 bytes instead of 76,800" in record.reason
+
+
+def test_what_computes_a_product_is_named_part_by_part() -> None:
+    text = "g (float[n,512] x) => (float[n,512] y) { p = MatMul(x, v) q = MatMul(p, u) y = MatMul(q, w) }"
+    proto = model(text, **{name: normal(512, 512, seed=seed) for seed, name in enumerate("uvw")})
+    passes = [LowRank(ratio=2), Ternary(group=64, include=("v",)), RF8(include=("u",))]
+    emitted = [record.emitted for record in compile_model(proto, passes, target="stock").records]
+    assert emitted == ["com.microsoft::MatMulNBits", "decoded in front of MatMul", "MatMul"]
+    emitted = [record.emitted for record in compile_model(proto, passes).records]
+    assert emitted == ["ai.regc::TernaryMatMul", "ai.regc::RF8MatMul", "MatMul"]

@@ -230,7 +230,7 @@ def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"z": np.zeros((1, 8), np.float32)}, r"no array named x; the model takes x float \[n, 8\]"),
+        ({"z": np.zeros((1, 8), np.float32)}, r"no array named x; there is z float32 \[1, 8\]; the model"),
         ({"x": np.zeros((1, 8), np.float32), "z": np.zeros(1)}, "z is not an input; the model takes"),
         ({"x": np.zeros((1, 8))}, r"x is float64 \[1, 8\]; the model takes x float \[n, 8\]"),
         ({"x": np.zeros((1, 9), np.float32)}, r"x is float32 \[1, 9\]; the model takes"),

@@ -58,7 +58,10 @@ def test_an_array_with_one_more_axis_is_one_feed_a_sample(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"y": np.zeros((4, 8), np.float32)}, "no array named x; the model takes x float"),
+        (
+            {"y": np.zeros((4, 8), np.float32)},
+            r"no array named x; there is y float32 \[32, 8\]; the model takes x float",
+        ),
         ({"x": np.zeros((4, 9), np.float32)}, r"x is float32 \[32, 9\]; the model takes x float \[batch, 8\]"),
         ({"x": np.zeros((4, 8))}, "x is float64"),
         ({"x": np.zeros((4, 8), np.float32), "z": np.zeros(5)}, "first axis of every array must be the sample"),
@@ -103,7 +106,7 @@ def test_whole_numbers_are_fed_to_floats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ({"id": [1]}, "line 1: no array named ids; the model takes ids int64"),
+        ({"id": [1]}, r"line 1: no array named ids; there is id int64 \[1\]; the model takes ids int64"),
         ({"ids": [0.5]}, "line 1: ids: holds float64; the model takes ids int64"),
         ({"ids": [[1], [2, 3]]}, "differ in length"),
         ([1, 2], "line 1: is no object"),
