@@ -99,5 +99,7 @@ class Layout:
         if self.moves == other.moves:
             return self.base == other.base
         probe = np.empty(self.base, np.uint8)
-        ours, theirs = self.apply(probe).__array_interface__, other.apply(probe).__array_interface__
+        # Both arrays are held on to: the memory of a copy that is let go of is where the next copy would be.
+        arrays = self.apply(probe), other.apply(probe)
+        ours, theirs = (array.__array_interface__ for array in arrays)
         return all(ours[key] == theirs[key] for key in ("shape", "strides", "data"))

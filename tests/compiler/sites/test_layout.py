@@ -38,6 +38,12 @@ def test_same_as_never_says_yes_to_different_places(first: Layout, second: Layou
         assert np.array_equal(first.apply(array), second.apply(array))
 
 
+def test_copies_are_not_the_same_for_lying_at_the_same_place_in_turn() -> None:
+    base = Layout((2, 2, 2, 2))
+    first, second = (base.then(Transpose(perm), Reshape((1, 16))) for perm in ((0, 1, 3, 2), (0, 2, 1, 3)))
+    assert not first.same_as(second)
+
+
 def test_same_as_sees_through_different_moves() -> None:
     base = Layout((6, 4))
     assert base.then(Transpose((1, 0))).same_as(base.then(Reshape((6, 2, 2)), Transpose((1, 2, 0)), Reshape((4, 6))))
