@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 
@@ -15,11 +14,11 @@ from regc.compiler.calibration.effects import Effects
 from regc.compiler.calibration.inlets import Effort, Inlet, Taps
 from regc.compiler.calibration.probe import Probe
 from regc.compiler.calibration.rows import Mask, mask_of
-from regc.compiler.calibration.stages import upstream
+from regc.compiler.calibration.runs import NotLoadedError, Ran, Runs
+from regc.compiler.calibration.stages import Cuts, upstream
 from regc.compiler.calibration.tally import Tally
 from regc.compiler.calibration.taps import Tap, inflow
 from regc.compiler.errors import RegcError, UsageError
-from regc.compiler.feeds.inputs import inputs_of
 from regc.compiler.feeds.sources import Feeds
 from regc.compiler.inflows import Original
 from regc.compiler.model import Model
@@ -29,7 +28,6 @@ from regc.compiler.report import text
 from regc.compiler.sites import Site
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Float32, Term
-from regc.compiler.verify.running import OK, Runner, first_line, library_status, run
 
 MEMORY = 2 << 30
 """Bytes that statistics may take at a time, by default."""
@@ -40,7 +38,8 @@ class Options:
     """How statistics are gathered.
 
     ``mask`` names an input of integers or booleans, ``[batch, sequence]``: where it is 0, rows do not count. ``memory``
-    is how many bytes the statistics may take at a time; where they would take more, the inputs are run several times.
+    is how many bytes the statistics may take at a time, with what is kept of a run for the next; where they would take
+    more, the inputs are run several times.
     ``sequential`` lets a weight see what comes out of the already compressed part of the model, beside what came before
     anything was compressed; ``seed`` chooses the rows that are kept for quantiles.
     """
@@ -76,6 +75,8 @@ class Gathering:
         self._before = Probe(self.model, sites) if self.options.sequential else None
         self._changed = False
         depends = upstream(self.model.graph, sites)
+        self._cuts = Cuts(self.model.graph, depends)
+        self._runs = Runs(self._probe, self._before, self.feeds, self.options.threads)
         self._inlets = [self._inlet(i, site, needs, depends) for i, (site, needs) in enumerate(self.wanted)]
         self._index = {id(inlet.site): index for index, inlet in enumerate(self._inlets)}
         self._found: dict[Taps, Statistics | str] = {}
@@ -88,7 +89,8 @@ class Gathering:
         inlet = self._inlets[index]
         if inlet.taps and inlet.taps not in self._found:
             self._found = {}  # let go of the old group before the new one takes its place in memory
-            self._found = self._gathered(self._group(index))
+            settled = (1 << index) - 1 if self.options.sequential else 0
+            self._found = self._gathered(self._group(index), self._cuts.at(settled))
         return self._found[inlet.taps] if inlet.taps else inlet.reason
 
     def put(self, site: Site, term: Term) -> None:
@@ -141,23 +143,24 @@ class Gathering:
         self.effort.nbytes = max(self.effort.nbytes, sum(inlet.nbytes for inlet in group.values()))
         return group
 
-    def _gathered(self, group: Mapping[Taps, Inlet]) -> dict[Taps, Statistics | str]:
+    def _gathered(self, group: Mapping[Taps, Inlet], cut: Sequence[str]) -> dict[Taps, Statistics | str]:
         begin = time.perf_counter()
         seed = self.options.seed
         tallies = {t: Tally(inlet.inputs, inlet.needs, seed, paired=self._changed) for t, inlet in group.items()}
-        lost = self._run(tallies)
+        self._room = self.options.memory - sum(inlet.nbytes for inlet in group.values())
+        lost = self._run(tallies, cut)
         self.effort.runs += 1
         self.effort.tensors += len(tallies)
         self.effort.rows = max(self.effort.rows, *(tally.count for tally in tallies.values()))
         self.effort.seconds += time.perf_counter() - begin
         return {taps: lost.get(taps) or _result(tally) for taps, tally in tallies.items()}
 
-    def _run(self, tallies: Mapping[Taps, Tally]) -> dict[Taps, str]:
+    def _run(self, tallies: Mapping[Taps, Tally], cut: Sequence[str]) -> dict[Taps, str]:
         """Count all feeds in; the answer says which tensors could not be given out, and why."""
         taps = list(dict.fromkeys(tap for several in tallies for tap in several))
         try:
-            self._feed(taps, tallies)
-        except _NotLoadedError as error:
+            self._feed(taps, tallies, cut)
+        except NotLoadedError as error:
             outside = [tap for tap in taps if not self._probe.inside(tap)]
             if len(outside) == len(taps):
                 raise RegcError(
@@ -165,49 +168,28 @@ class Gathering:
                 ) from error
             lost = {several for several in tallies if any(self._probe.inside(tap) for tap in several)}
             if outside:
-                self._feed(outside, {several: tally for several, tally in tallies.items() if several not in lost})
+                self._feed(outside, {several: tally for several, tally in tallies.items() if several not in lost}, cut)
             return dict.fromkeys(lost, f"ONNX Runtime does not give it out of its body ({error})")
         return {}
 
-    def _feed(self, taps: Sequence[Tap], tallies: Mapping[Taps, Tally]) -> None:
-        with ExitStack() as stack:
-            session = self._opened(self._probe, taps, stack)
-            before = self._opened(self._before, taps, stack) if self._before is not None and self._changed else None
-            fitted, count = False, 0
-            inputs = inputs_of(session)
-            total = self.feeds.count(inputs) or 0
-            for count, feed in enumerate(self.feeds.of(inputs), 1):
-                self.callback(Progress("calibrate", count - 1, total, text.count(len(taps), "tensor")))
-                mask = mask_of(feed, self.options.mask)
-                try:
-                    given = dict(zip(taps, run(session, feed), strict=True))
-                    earlier = dict(zip(taps, run(before, feed), strict=True)) if before is not None else {}
-                except Exception as error:
-                    raise RegcError(
-                        f"the model cannot be run on feed {count - 1} of {self.feeds.words} ({first_line(error)})"
-                    ) from error
-                fitted |= self._count(given, earlier, mask, tallies)
+    def _feed(self, taps: Sequence[Tap], tallies: Mapping[Taps, Tally], cut: Sequence[str]) -> None:
+        fitted, count = False, 0
+        words = text.count(len(taps), "tensor")
+        for count, ran in enumerate(self._runs.over(taps, cut, self._room, paired=self._changed), 1):
+            self.callback(Progress("calibrate", count, self._runs.count() or 0, words))
+            fitted |= self._count(ran, mask_of(ran.feed, self.options.mask), tallies)
         self.effort.feeds = count
         if not count:
             raise UsageError(f"{self.feeds.words}: holds no feed; give at least one")
         if self.options.mask is not None and not fitted:
             raise UsageError(f"--mask {self.options.mask}: no tensor that flows into a weight begins with its axes")
 
-    def _opened(self, probe: Probe, taps: Sequence[Tap], stack: ExitStack) -> Any:
-        path = stack.enter_context(probe.written(taps))
-        try:
-            return Runner(threads=self.options.threads).open(path, library_status() == OK)
-        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise _NotLoadedError(first_line(error)) from error
-
-    def _count(
-        self, given: Mapping[Tap, Array], earlier: Mapping[Tap, Array], mask: Mask | None, tallies: Mapping[Taps, Tally]
-    ) -> bool:
+    def _count(self, ran: Ran, mask: Mask | None, tallies: Mapping[Taps, Tally]) -> bool:
         fitted = False
         for several, tally in tallies.items():
-            for tap in several & given.keys():
+            for tap in several & ran.now.keys():
                 repeats = self._probe.repeats(tap)
-                now, then = (_runs(arrays[tap], repeats) if tap in arrays else [] for arrays in (given, earlier))
+                now, then = (_runs(arrays[tap], repeats) if tap in arrays else [] for arrays in (ran.now, ran.before))
                 for tensor, old in zip_longest(now, then[: len(now)]):
                     fitted |= mask is not None and tap.rows.fits(tensor, mask)
                     old_rows = tap.rows.of(old, mask) if old is not None else iter(())
@@ -228,10 +210,6 @@ class _Original:
 
     def effect(self, site: Site, matrix: Float32) -> float | None:
         return self.effects.of(site, matrix)
-
-
-class _NotLoadedError(Exception):
-    """ONNX Runtime does not load the model that gives tensors out."""
 
 
 def _runs(array: Array, repeats: int) -> Sequence[Array]:

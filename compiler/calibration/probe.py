@@ -6,7 +6,7 @@ Weights that are compressed already can be put in place of the originals: decode
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 from google.protobuf.message import Message
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from regc.compiler.calibration.filtering import output_of, put_filter, straight
 from regc.compiler.calibration.taps import Tap
@@ -94,8 +94,14 @@ class Probe:
         self.replace(site, term.dense())
 
     @contextmanager
-    def written(self, taps: Sequence[Tap]) -> Iterator[Path]:
-        """A model file whose outputs are the tensors of the taps, float32, in this order."""
+    def written(
+        self, taps: Sequence[Tap], asked: Sequence[str] = (), given: Mapping[str, np.dtype[Any]] | None = None
+    ) -> Iterator[Path]:
+        """A model file whose outputs are the tensors of the taps, float32, in this order.
+
+        After them come the tensors ``asked`` for by name, as they are. Those ``given``, of these types, become inputs,
+        and what computes only them is left out.
+        """
         proto = ModelProto.FromString(self._bare)
         graph = proto.graph
         for (body, output), term in self._filters.items():
@@ -103,7 +109,10 @@ class Probe:
         names = [_expose(graph, self._paths[id(tap.graph)], tap.name, f"{PREFIX}{i}") for i, tap in enumerate(taps)]
         del graph.output[:]
         graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-        _prune(graph)
+        graph.output.extend(ValueInfoProto(name=name) for name in asked)
+        kinds = {name: helper.np_dtype_to_tensor_dtype(dtype) for name, dtype in (given or {}).items()}
+        _prune(graph, kinds.keys())
+        graph.input.extend(helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items())
         left_out = [(t, self._values[int(t.external_data[0].value)]) for t, _ in tensors(proto) if t.external_data]
         for tensor, _ in left_out:
             del tensor.external_data[:]
@@ -170,12 +179,15 @@ def _nothing(body: GraphProto, name: str) -> str:
     return name
 
 
-def _prune(graph: GraphProto) -> None:
-    """Take out nodes, and values of weights, that no output needs. Nodes are in an order in which they can run."""
+def _prune(graph: GraphProto, given: Set[str]) -> None:
+    """Take out nodes, and values of weights, that no output needs. Nodes are in an order in which they can run.
+
+    Tensors that are given need no node.
+    """
     needed = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):
-        if not needed.isdisjoint(node.output):
+        if not needed.isdisjoint(name for name in node.output if name not in given):
             kept.append(node)
             needed.update(_reads(node))
     nodes = [NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
@@ -183,7 +195,7 @@ def _prune(graph: GraphProto) -> None:
     _keep(graph.input, [info for info in graph.input if info.name in needed or info.name not in stored_names])
     _keep(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
     _keep(graph.sparse_initializer, [tensor for tensor in graph.sparse_initializer if tensor.values.name in needed])
-    _keep(graph.value_info, [info for info in graph.value_info if info.name in needed])
+    _keep(graph.value_info, [info for info in graph.value_info if info.name in needed - given])
     del graph.node[:]
     graph.node.extend(nodes)
 
