@@ -133,8 +133,9 @@ def _least_error(sample: Float32, octave: Float32) -> Float32:
     scale, least = octave.copy(), np.full(len(sample), np.inf)
     for tried in candidates(octave):
         scaled = sample / tried[:, None]
-        missed = rf8.VALUES[nearest_codes(scaled)] - scaled
-        error = np.square(missed).sum(axis=1, dtype=np.float64) * np.square(tried, dtype=np.float64)
+        missed = nearest_values(scaled)
+        missed -= scaled
+        error = np.einsum("nk,nk->n", missed, missed).astype(np.float64) * np.square(tried, dtype=np.float64)
         better = error < least
         scale[better], least[better] = tried[better], error[better]
     return scale
@@ -172,10 +173,25 @@ def nearest_codes(scaled: Float32) -> UInt8:
     All thresholds are multiples of 2**-5, or just above one. So the upper 16 bits of a float settle its code, together
     with whether the others are all zero.
     """
+    return _nearest_table().take(_index(scaled))
+
+
+def nearest_values(scaled: Float32) -> Float32:
+    """What the codes of :func:`nearest_codes` stand for."""
+    return _values_table().take(_index(scaled))
+
+
+def _index(scaled: Float32) -> npt.NDArray[np.integer]:
     bits = scaled.view(np.uint32)
-    index = bits >> 15 & 0x1FFFE
+    index = bits >> 15
+    index &= 0x1FFFE
     index |= (bits & 0xFFFF) != 0
-    return _nearest_table().take(index)
+    return index
+
+
+@cache
+def _values_table() -> Float32:
+    return rf8.VALUES[_nearest_table()]
 
 
 @cache
