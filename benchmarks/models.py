@@ -1,6 +1,13 @@
 """Whole models: the original, the same compressed by some passes, and what ONNX Runtime's dynamic int8 makes of it.
 
     python -m benchmarks.models [--model FILE] [--passes TEXT]... [--sizes batch=1,seq=8]... [--feeds FILE.npz]...
+        [--calibration DATA] [--mask INPUT]
+
+With calibration inputs the passes see them, and the table says how near the outputs are to the original's on samples
+that were not drawn. What low rank and block sparsity cost and bring, on a model and inputs of your own:
+
+    python -m benchmarks.models --model model.onnx --calibration inputs.npz --samples 200 --sizes batch=1,seq=32
+        --passes "low-rank{ratio=1.5}" --passes "low-rank{ratio=1.5},rf8" --passes "group-sparse,rf8"
 
 Latency is taken in one process, in interleaved rounds; load time and memory in a process for each model. Without
 ``--model`` a transformer encoder with random weights is made (:mod:`benchmarks.encoder`).
@@ -27,8 +34,9 @@ from rich.table import Table
 from benchmarks.encoder import make_encoder
 from benchmarks.memory import session_of
 from benchmarks.timing import Timing, calls_for, interleaved
-from regc.compiler import compile_model
+from regc.compiler import Calibration, compile_model
 from regc.compiler.model import load
+from regc.compiler.verify import verify_compiled
 from regc.compiler.verify.guess import index_bounds
 
 Feed = dict[str, npt.NDArray[Any]]
@@ -40,11 +48,15 @@ ROUND_SECONDS = 0.03
 
 @dataclass(frozen=True)
 class Contender:
-    """A model file to measure, and the graph optimizers of ONNX Runtime that it is better off without."""
+    """A model file to measure, and the graph optimizers of ONNX Runtime that it is better off without.
+
+    ``fidelity`` is the least cosine of an output to the original's on held-out inputs, None where there are none.
+    """
 
     name: str
     path: Path
     left_out: tuple[str, ...] = ()
+    fidelity: float | None = None
 
     @property
     def nbytes(self) -> int:
@@ -54,9 +66,10 @@ class Contender:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one model: file size, seconds to load, resident bytes after loading and in use with the last feeds."""
+    """Of one model: file size, seconds to load, bytes in memory after loading and with the last feeds, fidelity."""
 
     contender: str
+    fidelity: float | None
     file: int
     load_seconds: float
     loaded: int
@@ -84,6 +97,9 @@ class Latency:
 @click.option("--passes", multiple=True, default=PASSES, show_default=True, help="may be given several times")
 @click.option("--sizes", multiple=True, default=SIZES, show_default=True, help="of named dimensions, for random feeds")
 @click.option("--feeds", multiple=True, type=click.Path(exists=True, path_type=Path), help=".npz, instead of --sizes")
+@click.option("--calibration", help="inputs for the passes to see, as regc compile takes them")
+@click.option("--samples", type=int, help="of the calibration inputs, to fit on; as many of the others judge")
+@click.option("--mask", help="input that is 0 for padding")
 @click.option("--threads", default="1,2", show_default=True)
 @click.option("--rounds", default=15, show_default=True)
 @click.option("--json", "output", type=click.Path(path_type=Path), help="write the results here too")
@@ -93,14 +109,18 @@ def main(
     passes: Sequence[str],
     sizes: Sequence[str],
     feeds: Sequence[Path],
+    calibration: str | None,
+    samples: int | None,
+    mask: str | None,
     threads: str,
     rounds: int,
     output: Path | None,
 ) -> None:
     """Measure a model and what can be made of it."""
     console = Console()
+    given_inputs = Calibration(calibration, samples=samples, mask=mask) if calibration is not None else None
     with tempfile.TemporaryDirectory() as home:
-        contenders = list(_contenders(model, passes, Path(home)))
+        contenders = list(_contenders(model, passes, Path(home), given_inputs))
         given = {str(path): _from_file(path) for path in feeds}
         made = given or {text: _random(contenders[0].path, text) for text in sizes}
         costs = [_cost(contender, list(made.values())[-1], Path(home)) for contender in contenders]
@@ -115,19 +135,30 @@ def main(
         output.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
-def _contenders(model: Path | None, passes: Sequence[str], home: Path) -> Iterator[Contender]:
+def _contenders(
+    model: Path | None, passes: Sequence[str], home: Path, calibration: Calibration | None
+) -> Iterator[Contender]:
     original = model or make_encoder(home / "encoder.onnx")
     yield Contender("original", original)
     int8 = _dynamic_int8(original, home / "int8.onnx")
-    yield Contender(INT8, int8)
+    near = _fidelity(original, int8, calibration)
+    yield Contender(INT8, int8, fidelity=near)
     # Its fusion of residual sum and LayerNormalization costs int8 models about a tenth of their speed.
-    yield Contender(f"{INT8}, no SkipLayerNorm", int8, ("SkipLayerNormFusion",))
+    yield Contender(f"{INT8}, no SkipLayerNorm", int8, ("SkipLayerNormFusion",), near)
     for index, text in enumerate(passes):
-        result = compile_model(original, text)
+        result = compile_model(original, text, calibration=calibration)
         if not result.changed:
             raise click.UsageError(f"{text} changes nothing in {original}")
-        result.save(home / f"compressed{index}.onnx")
-        yield Contender(text, home / f"compressed{index}.onnx")
+        path = home / f"compressed{index}.onnx"
+        result.save(path)
+        yield Contender(text, path, fidelity=_fidelity(original, path, calibration))
+
+
+def _fidelity(original: Path, compressed: Path, calibration: Calibration | None) -> float | None:
+    if calibration is None:
+        return None
+    check = verify_compiled(original, compressed, calibration.held_out(), threads=1)
+    return min((output.cosine for output in check.outputs), default=None)
 
 
 def _dynamic_int8(source: Path, target: Path) -> Path:
@@ -163,7 +194,7 @@ def _cost(contender: Contender, feed: Feed, home: Path) -> Cost:
     np.savez(home / "feeds.npz", **feed)  # type: ignore[arg-type]
     command = [sys.executable, "-m", "benchmarks.memory", str(contender.path), str(home / "feeds.npz"), "1"]
     done = subprocess.run([*command, *contender.left_out], check=True, capture_output=True, text=True)
-    return Cost(contender.name, contender.nbytes, **json.loads(done.stdout))
+    return Cost(contender.name, contender.fidelity, contender.nbytes, **json.loads(done.stdout))
 
 
 def _latencies(contenders: Sequence[Contender], name: str, feed: Feed, threads: int, rounds: int) -> list[Latency]:
@@ -176,11 +207,12 @@ def _latencies(contenders: Sequence[Contender], name: str, feed: Feed, threads: 
 
 def _cost_table(costs: Sequence[Cost]) -> Table:
     table = Table(title="a process of its own for each, 1 thread")
-    for heading in ("", "file MB", "load ms", "MB after load", "MB in use"):
+    for heading in ("", "file MB", "load ms", "MB after load", "MB in use", "cosine"):
         table.add_column(heading, justify="right" if heading else "left")
     for cost in costs:
         numbers = (cost.file / 1e6, cost.load_seconds * 1e3, cost.loaded / 1e6, cost.in_use / 1e6)
-        table.add_row(cost.contender, *(f"{number:.1f}" for number in numbers))
+        near = "" if cost.fidelity is None else f"{cost.fidelity:.4f}"
+        table.add_row(cost.contender, *(f"{number:.1f}" for number in numbers), near)
     return table
 
 

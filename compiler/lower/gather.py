@@ -7,7 +7,7 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.emit import Emitter
 from regc.compiler.sites import Holder, Reader, Site, gatherable, readers_of
-from regc.compiler.terms import Coded, Term
+from regc.compiler.terms import Coded, Dense, Product, Term
 from regc.runtime_ops.ops import OPERATORS
 
 _FLOAT32 = np.dtype(np.float32)
@@ -34,12 +34,29 @@ def only_gathered(site: Site) -> bool:
 
 def gather(emitter: Emitter, holder: Holder, reader: Reader, term: Term, *, by_rows: bool) -> gs.Tensor | None:
     """Emit the rows of a term that a Gather asks for; None when its node cannot be replaced."""
+    if not gatherable(holder, reader):
+        return None
+    rows = _rows(emitter, term, reader.node.inputs[1], by_rows=by_rows)
+    return None if rows is None else emitter.cast(rows, _FLOAT32, reader.dtype)
+
+
+def _rows(emitter: Emitter, term: Term, indices: gs.Tensor, *, by_rows: bool) -> gs.Tensor | None:
+    """The rows of a term at some indices, float32; None where nothing but the whole matrix gives them.
+
+    Those of a product are rows of its first factor times the second. Where the first is also multiplied by it must be
+    coded: as values it would be stored a second time.
+    """
+    if isinstance(term, Product):
+        rows = _rows(emitter, term.first, indices, by_rows=by_rows)
+        return None if rows is None else emitter.op("MatMul", [rows, emitter.decode(term.second)])
+    if isinstance(term, Dense) and by_rows:
+        table = emitter.operands.dense(term, "factor", emitter.name, term.values.astype(term.dtype))
+        return emitter.cast(emitter.op("Gather", [table, indices], axis=0), term.dtype, _FLOAT32)
     operator = row_operator(term, emitter.operands.model.opset, by_rows=by_rows)
-    if operator is None or not gatherable(holder, reader):
+    if operator is None:
         return None
     assert isinstance(term, Coded), "only these have such an operator"
     operands = emitter.operands
     constants = operands.rows(term, emitter.name) if by_rows else operands.of(term, emitter.name)
-    inputs: dict[str, gs.Tensor] = {"indices": reader.node.inputs[1], **constants}
-    rows = emitter.ours(operator, [inputs[key] for key in OPERATORS[operator].inputs])
-    return emitter.cast(rows, _FLOAT32, reader.dtype)
+    inputs: dict[str, gs.Tensor] = {"indices": indices, **constants}
+    return emitter.ours(operator, [inputs[key] for key in OPERATORS[operator].inputs])

@@ -53,14 +53,14 @@ class Lowering:
         return "; ".join(emitted)
 
     def _look_up(self, holder: Holder, reader: Reader, name: str, term: Term, *, by_rows: bool) -> list[str]:
-        """Replace a Gather by an operator that decodes the rows asked for, if that is possible, and name it."""
+        """Replace a Gather by nodes that give its rows, if that is possible, and name the one that looks up."""
         emitter = Emitter(self.operands, name)
         rows = gather(emitter, holder, reader, term, by_rows=by_rows)
         if rows is None:
             return []
-        ours = [f"{node.domain}::{node.op}" for node in emitter.nodes if node.domain]
+        looking = [f"{node.domain}::{node.op}" if node.domain else node.op for node in emitter.nodes if _looks_up(node)]
         self._take_place(emitter, reader, Followers(reader.node.outputs[0]), rows)
-        return ours
+        return looking
 
     def _replace(self, holder: Holder, reader: Reader, name: str, term: Term) -> list[str]:
         """Replace the reader's node by products with the term, if that is possible, and name their operators."""
@@ -139,6 +139,10 @@ def _product(node: gs.Node) -> str:
 
 
 _Emit = Callable[[Emitter, Reader, Term, Followers], gs.Tensor]
+
+
+def _looks_up(node: gs.Node) -> bool:
+    return bool(node.op.endswith("Gather"))
 
 
 def _remove(graph: gs.Graph, node: gs.Node) -> None:

@@ -61,6 +61,11 @@ class GroupSparse(Pass):
             raise UsageError(problem)
         if not 0 < self.sparsity < 1:
             raise UsageError(f"group-sparse: sparsity must be above 0 and below 1, got {self.sparsity}")
+        if self.groups == "weights":
+            raise UsageError(
+                "group-sparse: no kernel is faster for single weights, and their places take the bytes that they save; "
+                f"the finest groups are blocks({TILE}x1)"
+            )
         found = _BLOCKS.fullmatch(self.groups)
         if found is None or int(found[1]) not in BLOCKS:
             raise UsageError(f"group-sparse: groups must be one of {_CHOICES}, got {self.groups}")

@@ -53,7 +53,11 @@ class LowRank(Pass):
         "between 0 and 1",
     )
     min_outputs: int = option(10, "leave weights of fewer outputs whole, as PELA does", "0 and up")
-    stored: bool = option(False, "also where the node cannot be split in two: a smaller file, multiplied back at load")
+    stored: bool = option(
+        False,
+        "also embeddings, and where the node cannot be split in two: a smaller file and no less work; the factors are "
+        "multiplied back at load, in all but embeddings",
+    )
     force: bool = option(False, "also where two products are not expected to take less time than one")
 
     def __post_init__(self) -> None:
@@ -93,6 +97,10 @@ class LowRank(Pass):
         return {name: replace(self, ratio=None, rank=rank) if rank != WHOLE else whole for name, rank in found.items()}
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
+        if site.gathered and not site.multiplied and not self.stored:
+            return Refusal(
+                "its rows are looked up, so that the factors save bytes and cost a product (stored=true allows it)"
+            )
         if not site.splittable and not self.stored:
             return Refusal(
                 "its node cannot be split in two, so the factors would be multiplied back at load: "

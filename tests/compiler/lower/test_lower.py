@@ -145,6 +145,40 @@ def test_lookup_in_a_ternary_table(group: int | None) -> None:
         np.testing.assert_array_equal(run(result.model.to_proto(), {"i": i}, library=library)[0], term.dense()[i])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_rows_of_a_product_are_rows_of_its_first_factor_times_the_second(dtype: type) -> None:
+    kind = "float16" if dtype is np.float16 else "float"
+    table = (normal(300, 16) @ normal(16, 64, seed=1)).astype(dtype)
+    proto = model(f"g (int64[a,b] i) => ({kind}[a,b,64] y) {{ y = Gather(w, i) }}", w=table)
+    compiled = compile_proto(proto, LowRank(rank=16, stored=True))
+    casts = [] if dtype is np.float32 else ["Cast"] * 3
+    assert sorted(op_types(compiled)) == [*casts, "Gather", "MatMul"]
+    feeds = {"i": np.array([[3, 299, 0], [-1, 3, 8]])}
+    expected, ours = run(proto, feeds)[0].astype(np.float32), run(compiled, feeds)[0].astype(np.float32)
+    assert np.linalg.norm(ours - expected) < (1e-5 if dtype is np.float32 else 2e-3) * np.linalg.norm(expected)
+    assert max(np.prod(tensor.dims) for tensor in compiled.graph.initializer) == 300 * 16
+
+
+def test_rows_of_coded_factors() -> None:
+    proto = model("g (int64[n] i) => (float[n,64] y) { y = Gather(w, i) }", w=normal(300, 16) @ normal(16, 64, seed=1))
+    result = compile_model(proto, [LowRank(rank=16, stored=True), RF8()])
+    assert result.records[0].emitted == "ai.regc::RF8Gather"
+    compiled = result.model.to_proto()
+    assert op_types(compiled) == ["ai.regc::RF8Gather", "ai.regc::RF8Decode", "MatMul"]
+    feeds = {"i": np.array([3, 299, 0, -1])}
+    expected, ours = run(proto, feeds)[0], run(compiled, feeds, library=True)[0]
+    assert np.linalg.norm(ours - expected) < 0.1 * np.linalg.norm(expected)
+    np.testing.assert_allclose(run(compiled, feeds)[0], ours, rtol=1e-5, atol=1e-6)
+
+
+def test_a_product_that_is_also_multiplied_by_is_stored_once() -> None:
+    nodes = "e = Gather(w, i) t = Transpose<perm=[1,0]>(w) y = MatMul(e, t)"
+    proto = model(f"g (int64[n] i) => (float[n,300] y) {{ {nodes} }}", w=normal(300, 16) @ normal(16, 64, seed=1))
+    compiled = compile_proto(proto, LowRank(rank=16, stored=True), RF8())
+    assert {"ai.regc::RF8TiledGather", "ai.regc::RF8MatMul"} <= set(op_types(compiled))
+    assert sum(np.prod(tensor.dims) for tensor in compiled.graph.initializer) < 1.3 * 16 * (304 + 64)
+
+
 @pytest.mark.parametrize("nodes", ["y = Gather<axis=1>(w, i)", "t = Transpose<perm=[1,0]>(w) y = Gather(t, i)"])
 def test_lookup_of_columns(nodes: str) -> None:
     """Only rows of the matrix as it is stored are looked up: of any other matrix they are the rows of a site."""

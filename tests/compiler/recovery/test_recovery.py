@@ -67,8 +67,8 @@ def error(original: onnx.ModelProto, result: CompileResult) -> float:
         ("ternary{group=16,method=lloyd,act=float32}", 0.8),
         ("low-rank{ratio=4}", 0.8),
         ("low-rank{ratio=2},ternary{method=lloyd}", 0.9),
-        ("group-sparse{sparsity=0.75}", 0.9),
-        ("group-sparse{sparsity=0.75},rf8", 0.9),
+        ("group-sparse{sparsity=0.75,scope=weight}", 0.9),
+        ("group-sparse{sparsity=0.75,scope=weight},rf8", 0.9),
     ],
 )
 def test_a_recovered_model_is_nearer_to_the_original(passes: str, share: float) -> None:
