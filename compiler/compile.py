@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from regc.compiler.inflows import Calibrate
 from regc.compiler.model import Model, from_proto, load, save
 from regc.compiler.passes import Pass
 from regc.compiler.pipeline import PassManager, Recovering
-from regc.compiler.records import Progress, Recovered, SiteRecord
+from regc.compiler.records import Progress, Recovered, SiteRecord, UnitsRecord
 from regc.compiler.recovery.options import Recover, require_torch
 from regc.compiler.sites import Site
 from regc.compiler.spec import format_passes, parse_passes
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class CompileResult:
-    """What :func:`compile_model` gives back: the rewritten model and the record of every weight.
+    """What :func:`compile_model` gives back: the rewritten model and the records of every weight and of
+    units that could be removed.
 
     ``calibration`` tells with what inputs, and what they took; None without any.
     """
@@ -46,11 +47,12 @@ class CompileResult:
     target: str = CPU.name
     fallback: str = FALLBACKS[0]
     recovered: Recovered | None = None
+    units: list[UnitsRecord] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
-        """Whether any weight was changed."""
-        return any(record.changed for record in self.records)
+        """Whether any weight was changed, or any unit removed."""
+        return any(weight.changed for weight in self.records) or any(units.changed for units in self.units)
 
     @property
     def report(self) -> Report:
@@ -103,6 +105,7 @@ def compile_model(
     seconds = time.perf_counter() - start
     result = CompileResult(opened, records, format_passes(pipeline), seconds, words, target, fallback)
     result.recovered = manager.recovered
+    result.units = manager.units
     if result.changed:
         opened.metadata |= _metadata(opened, result, chosen)
     return result

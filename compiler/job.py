@@ -180,7 +180,7 @@ def _verified(
 
 
 def _outcome(job: Job, report: Report) -> Outcome:
-    if not report.changed:
+    if not report.changed and not report.removed:
         return Outcome(report, UNCHANGED, "nothing was changed, so nothing was written")
     check = report.verification
     if check is None:

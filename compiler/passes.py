@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense, Float32, Term
@@ -91,6 +92,40 @@ class Surveyed(NamedTuple):
     effect: Callable[[Float32], float | None]
 
 
+class Consumer(NamedTuple):
+    """A weight ``[N, K]``, float32, that reads units, ``K / units`` columns each in their order; ``inputs`` is what
+    flows into it, None where that is not known.
+    """
+
+    weight: Float32
+    inputs: Statistics | None
+
+
+class Units(NamedTuple):
+    """What a pass may know of units that can be removed together.
+
+    ``scales`` float64 ``[units]`` are the norms of what computes each; ``alike`` int ``[units]`` has for each the first
+    that is computed by exactly the same values, mostly itself.
+    """
+
+    name: str
+    kind: str
+    units: int
+    scales: npt.NDArray[np.float64]
+    alike: npt.NDArray[np.intp]
+    consumers: tuple[Consumer, ...]
+
+
+class Kept(NamedTuple):
+    """The units that stay, ascending; by consumer, the new weight ``[N, K]`` before the others are cut out of it, and
+    what is added to its outputs, float32 ``[N]`` or None.
+    """
+
+    units: npt.NDArray[np.intp]
+    weights: tuple[Float32, ...]
+    offsets: tuple[Float32 | None, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pass(ABC):
     """A rewrite of weights. A pass is a frozen dataclass whose fields are its options.
@@ -136,6 +171,17 @@ class Pass(ABC):
     def shares(self) -> bool:
         """Whether an option is one budget over all weights, which :meth:`plan` shares out before any is changed."""
         return False
+
+    @property
+    def removes(self) -> bool:
+        """Whether it removes units from the graph, by :meth:`choose`, and takes no single weight."""
+        return False
+
+    def choose(self, units: Units) -> Kept | Refusal:
+        """Which units stay, and what makes up for the others. Called only when it :attr:`removes`; the inputs of
+        consumers have their moments and the Gram matrix.
+        """
+        raise NotImplementedError(type(self).__name__)
 
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:
         """Share one budget out: by name of the weight, this pass with options that hold for that one alone, or why it

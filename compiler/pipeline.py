@@ -17,7 +17,8 @@ from regc.compiler.lower.shapes import fold_shapes
 from regc.compiler.model import Model
 from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo
 from regc.compiler.planning import NO_PLANS, NOT_FINITE, Plans, allotted, check_order, share_out
-from regc.compiler.records import Progress, Recovered, SiteRecord
+from regc.compiler.records import Progress, Recovered, SiteRecord, UnitsRecord
+from regc.compiler.removing import Fitting, run_removal
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types
@@ -61,14 +62,16 @@ class PassManager:
             if not isinstance(pass_, Pass):
                 raise UsageError(f"a pipeline is a list of passes such as RF8(), or one text; it has {pass_!r}")
             check_types(pass_)
-        self.passes = tuple(passes)
+        check_order(passes)
+        self.removing = tuple(pass_ for pass_ in passes if pass_.removes)
+        self.passes = tuple(pass_ for pass_ in passes if not pass_.removes)
+        self.units: list[UnitsRecord] = []
         self.selection = Selection(tuple(include), tuple(exclude))
         self.target = target
         self.recover = recover
         self.recovered: Recovered | None = None
         self._starts: dict[Term, Float32] = {}
         self.callback = callback or (lambda progress: None)
-        check_order(self.passes)
 
     def rewrite(
         self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None, plans: Plans = NO_PLANS
@@ -118,12 +121,18 @@ class PassManager:
     def run(self, model: Model, inputs: Mapping[str, Statistics] | Calibrate | None = None) -> list[SiteRecord]:
         """Rewrite the weights of a model in place. ``inputs`` has what flows into weights, by name, or gathers it.
 
+        Units that passes remove go first; :attr:`units` tells of them.
+
         Raises:
             UsageError: a selector that matches no weight, or a fallback that does not suit the model.
         """
         if model.opaque:
             return []
         self.target.check(model.opset)
+        for pass_ in self.removing:
+            self.units += run_removal(model, pass_, self.selection, inputs, self.callback)
+        if not self.passes and self.recover is None:
+            return []
         scopes = Scopes(model.graph)
         sites = find_sites(model, scopes)
         infos = [site.info for site in sites]
@@ -160,7 +169,8 @@ class PassManager:
     def _inflows(self, model: Model, sites: list[Site], inputs: Mapping[str, Statistics] | Calibrate | None) -> Inflows:
         if inputs is None:
             return Nothing()
-        return Known(inputs) if isinstance(inputs, Mapping) else inputs(model, self.wanted(sites))
+        found = Known(inputs) if isinstance(inputs, Mapping) else inputs(model, self.wanted(sites))
+        return Fitting(found) if self.removing else found
 
     def wanted(self, sites: Sequence[Site]) -> Wanted:
         """What the passes need of what flows into weights, mostly nothing; a weight that none may take is left out."""

@@ -49,7 +49,12 @@ def check_order(passes: Sequence[Pass]) -> None:
     """
     for position, later in enumerate(passes):
         for earlier in passes[:position]:
-            if earlier.include or earlier.exclude:
+            if later.removes and not earlier.removes:
+                raise UsageError(
+                    f"{later.name} cannot follow {earlier.name}: it removes units from the graph, and {earlier.name} "
+                    f"rewrites the weights that compute them; put {later.name} first"
+                )
+            if earlier.removes or earlier.include or earlier.exclude:
                 continue
             remedy = f"put {later.name} first, or give {earlier.name} an include or exclude"
             if later.structural and not earlier.structural:

@@ -86,3 +86,28 @@ class SiteRecord:
             passes.setdefault(decision.reason or "", []).append(decision.pass_name)
         names = {reason: ", ".join(dict.fromkeys(filter(None, by))) for reason, by in passes.items()}
         return "; ".join(f"{by}: {reason}" if by else reason for reason, by in names.items())
+
+
+@dataclass(frozen=True)
+class UnitsRecord:
+    """Units of a graph and how many of them stayed.
+
+    Bytes are of all weights that they are in. ``output_error`` is ``||y' - y|| / ||y||`` of what their consumers
+    compute over the calibration rows, the largest of several, None when that is not known. ``reason`` says why none
+    was removed, if so.
+    """
+
+    name: str
+    kind: str
+    pass_name: str
+    units: int
+    kept: int
+    nbytes_before: int
+    nbytes_after: int
+    output_error: float | None = None
+    reason: str | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether units were removed."""
+        return self.kept < self.units

@@ -45,7 +45,7 @@ def fold_shapes(model: Model) -> int:
 
 def _share_shapes(model: Model) -> None:
     shapes = [node for node in model.graph.nodes if node.op == "Shape" and node.domain in _STANDARD and not node.attrs]
-    dims = _dimensions(model) if len(shapes) > 1 else {}
+    dims = dimensions(model) if len(shapes) > 1 else {}
     first: dict[Dims, gs.Tensor] = {}
     kept = _outputs(model.graph)
     for node in shapes:
@@ -63,7 +63,7 @@ def _constant_targets(model: Model) -> list[tuple[gs.Node, Dims]]:
     nodes = [node for node in model.graph.nodes if _computes_target(node)]
     if not nodes:
         return []
-    dims = _dimensions(model)
+    dims = dimensions(model)
     targets = ((node, _target(node, dims)) for node in nodes)
     return [(node, target) for node, target in targets if target is not None]
 
@@ -111,7 +111,7 @@ def _inferred_places(target: gs.Tensor) -> set[int]:
     return {i for i, c in enumerate(constants) if c is not None and c.values.reshape(-1)[0] == -1} if single else set()
 
 
-def _dimensions(model: Model) -> dict[str, Dims]:
+def dimensions(model: Model) -> dict[str, Dims]:
     """What shape inference proves of the tensors of the main graph; equal names are equal sizes.
 
     Names that the model gives to dimensions are not believed: those of its inputs are replaced, others left out.

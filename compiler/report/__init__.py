@@ -16,7 +16,7 @@ from regc.runtime_ops.ops import DOMAIN
 if TYPE_CHECKING:
     from regc.compiler.compile import CompileResult
     from regc.compiler.model import Model
-    from regc.compiler.records import Recovered, SiteRecord
+    from regc.compiler.records import Recovered, SiteRecord, UnitsRecord
     from regc.compiler.verify import Verification
 
 __all__ = ["Report", "check_report_path"]
@@ -34,7 +34,7 @@ class Report:
     through, if so; ``earlier`` by which passes regc had compressed it before, if so. ``verification`` is None
     when nothing was verified. ``calibration`` tells with which inputs, and what they took, if with any. ``target`` is
     what the model was made for, ``fallback`` what it takes in place of our operators. ``recovered`` tells what training
-    changed, if there was any.
+    changed, if there was any. ``units`` are the sets of units that a pass could have removed some of.
     """
 
     model: str
@@ -51,6 +51,7 @@ class Report:
     target: str = "cpu"
     fallback: str = "standard"
     recovered: Recovered | None = None
+    units: tuple[UnitsRecord, ...] = ()
 
     @classmethod
     def of(cls, result: CompileResult) -> Report:
@@ -68,6 +69,7 @@ class Report:
             target=result.target,
             fallback=result.fallback,
             recovered=result.recovered,
+            units=tuple(result.units),
         )
 
     @property
@@ -76,9 +78,15 @@ class Report:
         return [record for record in self.records if record.changed]
 
     @property
+    def removed(self) -> Sequence[UnitsRecord]:
+        """The sets of units that were made smaller."""
+        return [record for record in self.units if record.changed]
+
+    @property
     def weights(self) -> tuple[int, int]:
-        """Bytes of all weights, before and after."""
-        return sum(r.nbytes_before for r in self.records), sum(r.nbytes_after for r in self.records)
+        """Bytes of all weights, before and after; what was removed with units counts before."""
+        removed = sum(r.nbytes_before - r.nbytes_after for r in self.units)
+        return removed + sum(r.nbytes_before for r in self.records), sum(r.nbytes_after for r in self.records)
 
     def write(self, path: str | Path) -> None:
         """Write the report in the format of the suffix, ``.json`` or ``.html``.

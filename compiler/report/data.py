@@ -34,6 +34,20 @@ def report_data(report: Report) -> dict[str, Any]:
         "recovery": _recovery(report.recovered) if report.recovered else None,
         "file_bytes": {"before": report.nbytes_before, "after": report.nbytes_after},
         "weight_bytes": {"before": before, "after": after},
+        "units": [
+            {
+                "name": record.name,
+                "kind": record.kind,
+                "pass": record.pass_name,
+                "units": record.units,
+                "kept": record.kept,
+                "bytes_before": record.nbytes_before,
+                "bytes_after": record.nbytes_after,
+                "output_error": plain(record.output_error),
+                "reason": record.reason,
+            }
+            for record in report.units
+        ],
         "weights_changed": len(report.changed),
         "weights": [_record(record) for record in report.records],
         "refusals": {reason: [record.info.name for record in group] for reason, group in refused(report.records)},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from regc.compiler.report import text
 from regc.compiler.report.activity import HEADINGS, LEGEND, activity_rows
 from regc.compiler.report.summary import by_pass, grouped, in_rows, refused, unseen
+from regc.compiler.report.units import UNITS, kept_whole, rows_of
 
 if TYPE_CHECKING:
     from regc.compiler.records import SiteRecord
@@ -55,7 +56,7 @@ summary { cursor: pointer; }
 def page(report: Report) -> str:
     """The page as HTML text."""
     title = f"regc: {report.model}"
-    parts = [_head(report), _cards(report), _weights(report), _activity(report)]
+    parts = [_head(report), _cards(report), _units(report), _weights(report), _activity(report)]
     parts += [_refusals(report), _passes(report), _calibration(report), _recovery(report)]
     if report.verification is not None:
         parts.append(_verification(report.verification))
@@ -121,6 +122,17 @@ def _columns(histogram: Sequence[float]) -> str:
     most = max(histogram) or 1
     bars = "".join(f'<i class="now" style="height:{100 * share / most:.0f}%"></i>' for share in histogram)
     return f'<div class="columns">{bars}</div>'
+
+
+def _units(report: Report) -> str:
+    """The sets of units that were made smaller, and why others were not."""
+    if not report.units:
+        return ""
+    rows = [tuple(map(escape, row)) for row in rows_of(report.removed)]
+    reasons = [(escape(reason), escape(text.listed(names))) for reason, names in kept_whole(report.units)]
+    parts = [_table(UNITS, rows, numeric=(2, 4))] if rows else []
+    parts += [_table(("nothing removed because", "units"), reasons)] if reasons else []
+    return "<h2>Units</h2>\n" + "\n".join(parts)
 
 
 def _nbytes(group: Sequence[SiteRecord]) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from regc.compiler.report.activity import show_activity
 from regc.compiler.report.checks import add_checks, show_outputs
 from regc.compiler.report.layout import Facts, columns, hanging
 from regc.compiler.report.summary import by_pass, emissions, grouped, in_rows, refused, unseen
+from regc.compiler.report.units import show_units
 
 if TYPE_CHECKING:
     from regc.compiler.records import SiteRecord
@@ -28,6 +29,7 @@ def show_report(report: Report, console: Console, full: bool = False) -> None:
     """Print a report: changed weights, refusals by reason, totals, and what verification found. ``full``
     gives each weight its row.
     """
+    show_units(report, console, full)
     if report.changed:
         _show_changed(report, console, full)
         console.print()
@@ -101,7 +103,10 @@ def _show_refused(report: Report, console: Console, full: bool) -> None:
 def _add_passes(report: Report, facts: Facts) -> None:
     """One line a pass when there are several, so that one that never applied is noticed."""
     passes = by_pass(report.records, report.pipeline)
+    removing = {record.pass_name for record in report.units}
     for summary in passes if len(passes) > 1 else ():
+        if summary.name in removing:
+            continue
         words = summary.words
         if summary.refused:
             reason, names = summary.refused[0]
@@ -143,7 +148,8 @@ def _add_totals(report: Report, facts: Facts) -> None:
     if report.changed:
         words += f" -> {text.size(after)} ({text.ratio(before, after)} smaller)"
     none = f"already compressed by regc ({report.earlier})" if report.earlier else "none that a pass could take"
-    facts.add("weights", words if report.records else none)
+    if report.records or not report.units:
+        facts.add("weights", words if report.records else none)
     ways = "\n".join(f"{times} x {way}" for way, times in emissions(report.records))
     if ways:
         facts.add("computed by", ways)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from regc.compiler.errors import UsageError
-from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, option
+from regc.compiler.passes import Kept, Pass, Preview, Refusal, SiteInfo, Surveyed, Units, option
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice
 from regc.passes.neuron_mask.allocate import LEVELS, MARGIN, Curve, curve, levels
 from regc.passes.neuron_mask.dynamic import Skipping, gated, loses, unfit
+from regc.passes.neuron_mask.static import exact, masked
 from regc.passes.neuron_mask.term import Gated
 
 UNSEEN = "needs calibration inputs, and what flows into this weight is not known"
@@ -21,7 +22,10 @@ WHOLE = Refusal("uses all of its inputs: to skip any costs more than in other we
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronMask(Pass):
-    """Inputs that matter little to a row of activations are skipped while the model runs.
+    """Units of hidden layers that matter little are removed, or inputs skipped while the model runs.
+
+    With ``keep`` neurons and filters are taken out of the graph for good, and what reads them makes up for them by
+    least squares; see :mod:`regc.passes.neuron_mask.static`. All else is about skipping.
 
     The gate is WINA's (arXiv 2505.19427) or TEAL's (arXiv 2408.14690), with a centre and a compensation of our own; see
     :mod:`regc.passes.neuron_mask.thresholds`, where both papers' gates are ``centre=false,compensate=false``. Their
@@ -32,13 +36,23 @@ class NeuronMask(Pass):
     """
 
     name: ClassVar[str] = "neuron-mask"
-    summary: ClassVar[str] = "inputs that matter little to a row of activations are skipped at run time"
+    summary: ClassVar[str] = "neurons that matter little are removed, or skipped at run time row by row"
     structural: ClassVar[bool] = True
 
-    mode: Literal["dynamic"] = option("dynamic", "at run time, anew for each row of activations (dynamic)")
+    mode: Literal["dynamic", "static"] | None = option(
+        None, "at run time, anew for each row (dynamic), or for good (static); none: static where keep is given"
+    )
+    keep: float | None = option(
+        None,
+        "static: share of the units of each layer that stay; 1 removes only what changes no output: units that are "
+        "constant over the calibration inputs, unread, or there twice",
+        "above 0, at most 1",
+    )
     sparsity: float = option(0.5, "share of the inputs that are skipped, over the calibration rows", "above 0, below 1")
-    score: Literal["wina", "magnitude"] = option(
-        "wina", "what is skipped by: the input times the norm of its weights (wina), or the input alone (magnitude)"
+    score: Literal["eliminate", "wina", "magnitude"] | None = option(
+        None,
+        "what goes: what is small times the norm of the weights that read it (wina), what is small (magnitude), or, "
+        "static, what the others make up for best (eliminate); none: eliminate where it can be, else wina",
     )
     select: Literal["threshold", "topk"] = option(
         "threshold",
@@ -57,6 +71,12 @@ class NeuronMask(Pass):
     def __post_init__(self) -> None:
         if problem := bad_choice(self):
             raise UsageError(problem)
+        if (self.keep is not None) != self.removes or (self.keep is not None and not 0 < self.keep <= 1):
+            raise UsageError(
+                f"neuron-mask: keep must be above 0 and at most 1, and goes with mode=static alone, got {self.keep}"
+            )
+        if self.score == "eliminate" and not self.removes:
+            raise UsageError("neuron-mask: score=eliminate is for mode=static, which removes units")
         if not 0 < self.sparsity < 1:
             raise UsageError(f"neuron-mask: sparsity must be above 0 and below 1, got {self.sparsity}")
 
@@ -79,7 +99,7 @@ class NeuronMask(Pass):
             return Refusal(reason)
         how = Skipping(
             sparsity=self.sparsity,
-            wina=self.score == "wina",
+            wina=self.score != "magnitude",
             topk=self.select == "topk",
             centre=self.centre,
             compensate=self.compensate,
@@ -89,7 +109,7 @@ class NeuronMask(Pass):
 
     @property
     def shares(self) -> bool:  # noqa: D102
-        return self.allocate == "greedy"
+        return self.allocate == "greedy" and not self.removes
 
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, NeuronMask | Refusal]:
         """A sparsity for each weight; that of the pass where the model's outputs do not tell what its errors count."""
@@ -112,11 +132,20 @@ class NeuronMask(Pass):
         faster = tuple(level for level in LEVELS if self._loses(site, shape, level - MARGIN, inputs) is None)
         if not faster:
             return Refusal(self._loses(site, shape, LEVELS[-1], inputs) or "")
-        found = curve(survey, inputs.sample, faster, wina=self.score == "wina", centred=self.centre)
+        found = curve(survey, inputs.sample, faster, wina=self.score != "magnitude", centred=self.centre)
         return self if found is None else found
 
     def _loses(self, site: SiteInfo, shape: tuple[int, int], sparsity: float, inputs: Statistics) -> str | None:
         return None if self._unhurried else loses(site, shape, 1 - sparsity, inputs)
+
+    @property
+    def removes(self) -> bool:  # noqa: D102
+        return self.mode == "static" or (self.mode is None and self.keep is not None)
+
+    def choose(self, units: Units) -> Kept | Refusal:  # noqa: D102
+        if self.keep is None or self.keep == 1:
+            return exact(units)
+        return masked(units, self.keep, self.score, self.compensate)
 
     @property
     def _unhurried(self) -> bool:

@@ -1,0 +1,187 @@
+"""Passes that remove units from the graph, before others take its weights one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Original
+from regc.compiler.lower.shapes import fold_shapes
+from regc.compiler.model import Model
+from regc.compiler.passes import Consumer, Kept, Pass, Refusal, Units
+from regc.compiler.records import Progress, UnitsRecord
+from regc.compiler.select import Selection
+from regc.compiler.sites import Scopes, Site, find_sites
+from regc.compiler.statistics import Statistics
+from regc.compiler.structure import Group, Place, add_to_bias, find_groups, remove
+from regc.compiler.structure.group import Array
+from regc.compiler.terms import Dense, Float32, Term
+
+Inputs = Mapping[str, Statistics] | Calibrate | None
+_NOT_FINITE = "a weight that they are in holds NaN or infinite values"
+
+
+def run_removal(
+    model: Model, pass_: Pass, selection: Selection, inputs: Inputs, callback: Callable[[Progress], None]
+) -> list[UnitsRecord]:
+    """Let a pass remove units from a model, in place. All are chosen before the first is cut out.
+
+    Raises:
+        UsageError: a selector that matches no weight.
+    """
+    fold_shapes(model)
+    sites = find_sites(model, Scopes(model.graph))
+    own = Selection(pass_.include, pass_.exclude)
+    for chosen in (selection, own):
+        chosen.check([site.info for site in sites])
+    at = {(id(reader.node), reader.role.index): site for site in sites for reader in site.readers}
+    groups = find_groups(model)
+    for group in groups:
+        group.refusal = group.refusal or _unselected(group, at, (selection, own))
+    free = [group for group in groups if group.refusal is None]
+    read = {id(_site(place, at)) for group in free for place in group.consumers}
+    inflows = _inflows(model, [site for site in sites if id(site) in read], inputs)
+    answers: list[tuple[Group, Kept | Refusal, float | None]] = []
+    for index, group in enumerate(groups):
+        callback(Progress("remove", index, len(groups), group.name))
+        answer, error = _answer(group, pass_, at, inflows)
+        answers.append((group, answer, error))
+        if not isinstance(answer, Refusal) and not any(offset is not None for offset in answer.offsets):
+            _tell(group, answer, at, inflows)
+    return [_removed(model, group, answer, error, pass_) for group, answer, error in answers]
+
+
+def _inflows(model: Model, sites: Sequence[Site], inputs: Inputs) -> Inflows:
+    if inputs is None:
+        return Nothing()
+    if isinstance(inputs, Mapping):
+        return Known(inputs)
+    return inputs(model, [(site, frozenset({"gram", "moments"})) for site in sites])
+
+
+def _tell(group: Group, kept: Kept, at: Mapping[tuple[int, int], Site], inflows: Inflows) -> None:
+    """Let the layers behind see what those before them give now."""
+    for place, weight in zip(group.consumers, kept.weights, strict=True):
+        site = _site(place, at)
+        if site is not None and site.info.shape == weight.shape:
+            inflows.put(site, Dense(weight, site.info.dtype))
+
+
+def _site(place: Place, at: Mapping[tuple[int, int], Site]) -> Site | None:
+    return at.get((id(place.node), place.index))
+
+
+def _unselected(group: Group, at: Mapping[tuple[int, int], Site], selections: Sequence[Selection]) -> str | None:
+    """Why units are left alone: a weight that computes them is not selected."""
+    for place in group.producers:
+        site = _site(place, at)
+        for selection in selections if site is not None else ():
+            if site is not None and (reason := selection.refuses(site.info)) is not None:
+                return reason
+    return None
+
+
+def _answer(
+    group: Group, pass_: Pass, at: Mapping[tuple[int, int], Site], inflows: Inflows
+) -> tuple[Kept | Refusal, float | None]:
+    if group.refusal is not None:
+        return Refusal(group.refusal), None
+    if not all(np.isfinite(place.values().astype(np.float32)).all() for place in group.places):
+        return Refusal(_NOT_FINITE), None
+    consumers = []
+    for place in group.consumers:
+        site, weight = _site(place, at), matrix_of(place)
+        found = inflows.of(site) if site is not None else ""
+        fits = not isinstance(found, str) and len(found.mean) == weight.shape[1]
+        consumers.append(Consumer(weight, found if fits and not isinstance(found, str) else None))
+    rows = [place.by_unit(group.units) for place in (*group.producers, *group.followers)]
+    squares = [np.square(place.by_unit(group.units), dtype=np.float64).sum(1) for place in group.producers]
+    kept = pass_.choose(
+        Units(group.name, group.kind, group.units, np.sqrt(np.sum(squares, 0)), _alike(rows), tuple(consumers))
+    )
+    return kept, None if isinstance(kept, Refusal) else _error(kept, consumers)
+
+
+def _alike(rows: Sequence[Array]) -> npt.NDArray[np.intp]:
+    """For each unit the first that all constants treat in exactly the same way."""
+    first: dict[bytes, int] = {}
+    keys = [b"".join(part[unit].tobytes() for part in rows) for unit in range(len(rows[0]))]
+    return np.array([first.setdefault(key, unit) for unit, key in enumerate(keys)], np.intp)
+
+
+def _error(kept: Kept, consumers: Sequence[Consumer]) -> float | None:
+    """``||y' - y|| / ||y||``, the largest of all consumers; None where the inputs of one are not known."""
+    worst = 0.0
+    for (weight, inputs), new, offset in zip(consumers, kept.weights, kept.offsets, strict=True):
+        if inputs is None or inputs.gram is None:
+            return None
+        lost = (new - weight).astype(np.float64)
+        added = np.zeros(len(lost)) if offset is None else offset.astype(np.float64)
+        gram = inputs.gram.astype(np.float64)
+        energy = np.einsum("nk,nk->", lost @ gram, lost) + 2 * added @ (lost @ inputs.mean) + added @ added
+        whole = np.einsum("nk,nk->", weight @ gram, weight, dtype=np.float64)
+        worst = max(worst, float(np.sqrt(max(energy, 0) / whole)) if whole > 0 else 0.0)
+    return worst
+
+
+def matrix_of(place: Place) -> Float32:
+    """The weight of a consumer as ``[N, K]``, float32."""
+    values = place.values().astype(np.float32)
+    return values.T if place.axis == 0 else values.reshape(len(values), -1)
+
+
+def _removed(model: Model, group: Group, answer: Kept | Refusal, error: float | None, pass_: Pass) -> UnitsRecord:
+    before = sum(place.values().nbytes for place in group.places)
+    record = (group.name, group.kind, pass_.name, group.units)
+    if isinstance(answer, Refusal):
+        return UnitsRecord(*record, group.units, before, before, reason=answer.reason)
+    new = {}
+    for place, weight in zip(group.consumers, answer.weights, strict=True):
+        old = place.values()
+        new[place] = (weight.T if place.axis == 0 else weight.reshape(old.shape)).astype(old.dtype)
+    remove(model, group, answer.units, new)
+    for place, offset in zip(group.consumers, answer.offsets, strict=True):
+        if offset is not None:
+            add_to_bias(model, place.node, offset)
+    after = sum(place.values().nbytes for place in group.places)
+    return UnitsRecord(*record, len(answer.units), before, after, error)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What flows into the weights of a model from which units were removed, of statistics that may be older."""
+
+    inflows: Inflows
+
+    def of(self, site: Site) -> Statistics | str:
+        """The statistics, unless they are of inputs that are gone."""
+        return _fitting(site, self.inflows.of(site))
+
+    def put(self, site: Site, term: Term) -> None:  # noqa: D102
+        self.inflows.put(site, term)
+
+    @contextmanager
+    def original(self) -> Iterator[Original]:  # noqa: D102
+        with self.inflows.original() as original:
+            yield _FittingOriginal(original)
+
+
+@dataclass(frozen=True)
+class _FittingOriginal:
+    inner: Original
+
+    def of(self, site: Site) -> Statistics | str:
+        return _fitting(site, self.inner.of(site))
+
+    def effect(self, site: Site, matrix: Float32) -> float | None:
+        return self.inner.effect(site, matrix)
+
+
+def _fitting(site: Site, found: Statistics | str) -> Statistics | str:
+    if isinstance(found, str) or len(found.mean) == site.info.shape[1]:
+        return found
+    return "units were removed since its inputs were measured; calibrate by the inputs themselves"

@@ -1,0 +1,66 @@
+"""What belongs to units that are removed together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_graphsurgeon as gs
+
+from regc.compiler.model import load_values
+from regc.compiler.sites.chains import trace
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Input ``index`` of a node is a constant with ``units * inner`` elements along ``axis``, ``inner`` for each unit.
+
+    For the target of a Reshape, ``axis`` is the position of the number in it.
+    """
+
+    node: gs.Node
+    index: int
+    axis: int
+    inner: int = 1
+
+    def values(self) -> Array:
+        """The constant, as the node reads it."""
+        chain = trace(self.node.inputs[self.index])
+        assert chain is not None, "a place is a constant"
+        constant = chain.source if isinstance(chain.source, gs.Constant) else chain.source.inputs[0].attrs["value"]
+        return np.asarray(chain.layout.apply(load_values(constant)).astype(chain.dtype))
+
+    def by_unit(self, units: int) -> Array:
+        """The constant as one row a unit, ``[units, elements]``."""
+        return np.moveaxis(self.values(), self.axis, 0).reshape(units, -1)
+
+
+@dataclass(eq=False)
+class Group:
+    """A set of units: neurons of a hidden layer, filters of a convolution, heads.
+
+    ``producers`` are the weights whose rows compute the units, ``followers`` other constants along their axis (biases,
+    scales), ``consumers`` the weights whose columns read them. ``targets`` are numbers in Reshape targets, ``grouped``
+    convolutions with a group for each unit. ``size`` is how many outputs of a producer make a unit. ``refusal`` says
+    why the units cannot be removed, if so.
+    """
+
+    name: str
+    kind: str
+    units: int
+    size: int
+    producers: list[Place] = field(default_factory=list)
+    followers: list[Place] = field(default_factory=list)
+    consumers: list[Place] = field(default_factory=list)
+    targets: list[Place] = field(default_factory=list)
+    grouped: list[gs.Node] = field(default_factory=list)
+    refusal: str | None = None
+
+    @property
+    def places(self) -> list[Place]:
+        """All constants that lose elements with a unit."""
+        return [*self.producers, *self.followers, *self.consumers]

@@ -1,0 +1,79 @@
+"""Operators that only move elements, and so units."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_graphsurgeon as gs
+
+from regc.compiler.model import load_values
+from regc.compiler.model.protos import describe
+from regc.compiler.sites.chains import constant_of
+from regc.compiler.structure.walk import CoarserError, Dims, Lane, RefusedError, Walk
+
+
+def transpose(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """The axis goes where the permutation says."""
+    source, result = node.inputs[0], node.outputs[0]
+    shape = walk.shape(source)
+    perm = node.attrs.get("perm", list(range(len(shape or ())))[::-1])
+    if not perm:
+        raise RefusedError(f"{describe(node)} turns a tensor whose rank is not known")
+    rank = len(perm)
+    if index is None:
+        walk.reach(source, Lane(perm[rank + lane.axis] - rank, lane.inner))
+    else:
+        walk.reach(result, Lane(list(perm).index(rank + lane.axis) - rank, lane.inner))
+
+
+def reshape(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Units in the last axis, or in the last but one, stay whole: ``[.., heads * size]`` and ``[.., heads, size]``."""
+    source, result = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
+    if source is None or result is None or constant_of(node.inputs[1]) is None or index == 1:
+        raise RefusedError(f"{describe(node)} has a target or a shape that is not known")
+    here, there = (result, source) if index is None else (source, result)
+    other = _across(walk, node, here, there, lane)
+    position = len(result) + (lane if index is None else other).axis
+    sizes = load_values(constant_of(node.inputs[1])).reshape(-1)
+    if int(sizes[position]) > 0:
+        walk.target(node, position, (lane if index is None else other).inner)
+    elif int(sizes[position]) == 0 and (lane.axis, len(source)) != (other.axis, len(result)):
+        raise RefusedError(f"{describe(node)} takes their number from another axis")
+    walk.reach(node.inputs[0] if index is None else node.outputs[0], other)
+
+
+def flatten(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Channels become spans of the last axis."""
+    shape = walk.shape(node.inputs[0])
+    if shape is None or node.attrs.get("axis", 1) != 1 or not all(isinstance(size, int) for size in shape[2:]):
+        raise RefusedError(f"{describe(node)} joins axes whose sizes are not known")
+    span = math.prod(int(size) for size in shape[2:])
+    if index is not None:
+        if lane.axis != 1 - len(shape):
+            raise RefusedError(f"{describe(node)} joins them with other axes")
+        walk.reach(node.outputs[0], Lane(-1, lane.inner * span))
+        return
+    if lane.axis != -1 or lane.inner % span:
+        raise RefusedError(f"{describe(node)} joins them with other axes")
+    walk.reach(node.inputs[0], Lane(1 - len(shape), lane.inner // span))
+
+
+def _across(walk: Walk, node: gs.Node, here: Dims, there: Dims, lane: Lane) -> Lane:
+    """Where units of ``here`` are on the other side of a Reshape."""
+    if lane.axis == -1 and here[-1] == there[-1]:
+        return lane
+    if lane.axis == -1 and len(there) > 1 and _product(there) == here[-1]:
+        size = int(there[-1])
+        if lane.inner % size == 0:
+            return Lane(-2, lane.inner // size)
+        if int(there[-2]) < walk.group.units:
+            raise CoarserError(int(there[-2]))
+    if lane.axis == -2 and _product(here) == there[-1]:
+        return Lane(-1, lane.inner * int(here[-1]))
+    raise RefusedError(f"{describe(node)} joins or cuts them")
+
+
+def _product(shape: Dims) -> int | None:
+    """The last two sizes multiplied, None where one is not known."""
+    last = shape[-2:]
+    return math.prod(int(size) for size in last) if all(isinstance(size, int) for size in last) else None

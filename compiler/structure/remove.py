@@ -1,0 +1,96 @@
+"""Taking units out of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_graphsurgeon as gs
+
+from regc.compiler.errors import UsageError
+from regc.compiler.model import Model
+from regc.compiler.sites.chains import trace
+from regc.compiler.structure.group import Array, Group, Place
+
+
+def remove(
+    model: Model, group: Group, keep: npt.NDArray[np.intp], consumers: Mapping[Place, Array] | None = None
+) -> None:
+    """Leave the units with the numbers ``keep``, ascending, and cut the others out of all that touches them.
+
+    ``consumers`` has new values of consuming weights, as their nodes read them, before the cut.
+
+    Raises:
+        UsageError: the group cannot be cut, or no unit would stay.
+    """
+    if group.refusal is not None or not len(keep):
+        raise UsageError(f"{group.name}: {group.refusal or 'a layer keeps at least one unit'}")
+    new = consumers or {}
+    for place in group.places:
+        values = new[place] if place in new else place.values()
+        cut = np.take(values, _elements(keep, place.inner), axis=place.axis)
+        _put(model, place, np.ascontiguousarray(cut))
+    for place in group.targets:
+        sizes = place.values().copy()
+        sizes[place.axis] = len(keep) * place.inner
+        _put(model, place, sizes)
+    for node in group.grouped:
+        node.attrs["group"] = len(keep)
+    for tensor in model.graph.tensors().values():
+        if isinstance(tensor, gs.Variable):
+            tensor.shape = None if not _is_interface(model, tensor) else tensor.shape
+
+
+def add_to_bias(model: Model, node: gs.Node, added: npt.NDArray[np.float32]) -> None:
+    """Add ``[N]`` to the outputs of a MatMul, Gemm or Conv: in the bias that it has, or in a new one."""
+    if node.op in ("Gemm", "Conv") and len(node.inputs) > 2 and not node.inputs[2].is_empty():
+        place = Place(node, 2, 0)
+        scale = node.attrs.get("beta", 1.0) if node.op == "Gemm" else 1.0
+        bias = place.values()
+        _put(model, place, (bias + added.astype(np.float64) / (scale or 1.0)).astype(bias.dtype))
+        return
+    dtype = Place(node, 1, 0).values().dtype
+    if node.op in ("Gemm", "Conv"):
+        while len(node.inputs) > 2:
+            node.inputs.pop()
+        node.attrs.pop("beta", None)
+        node.inputs.append(model.add_constant(model.fresh_name(f"{node.name}.bias"), added.astype(dtype)))
+        return
+    output = node.outputs[0]
+    adder = output.outputs[0] if len(output.outputs) == 1 and output not in model.graph.outputs else None
+    index = _bias_index(adder, output, len(added)) if adder is not None else None
+    if adder is not None and index is not None:
+        place = Place(adder, index, 0)
+        _put(model, place, (place.values() + added).astype(dtype))
+        return
+    plain = gs.Variable(model.fresh_name(f"{output.name}.plain"), output.dtype)
+    bias = model.add_constant(model.fresh_name(f"{output.name}.bias"), added.astype(dtype))
+    node.outputs[0] = plain
+    at = next(i for i, other in enumerate(model.graph.nodes) if other is node)
+    model.graph.nodes.insert(at + 1, gs.Node("Add", f"{node.name}.bias", {}, [plain, bias], [output]))
+
+
+def _bias_index(adder: gs.Node, output: gs.Tensor, size: int) -> int | None:
+    """Which input of an Add is a constant with an element for each output; None without one."""
+    if adder.op != "Add" or len(adder.inputs) != 2:
+        return None
+    index = 1 if adder.inputs[0] is output else 0
+    chain = trace(adder.inputs[index])
+    return index if chain is not None and chain.layout.shape == (size,) else None
+
+
+def _elements(keep: npt.NDArray[np.intp], inner: int) -> npt.NDArray[np.intp]:
+    return np.asarray((keep[:, None] * inner + np.arange(inner)).reshape(-1), np.intp)
+
+
+def _put(model: Model, place: Place, values: Array) -> None:
+    """Give a node a constant of its own; the name stays where nothing else reads the old one."""
+    old = place.node.inputs[place.index]
+    alone = isinstance(old, gs.Constant) and len(old.outputs) == 1 and old not in model.graph.outputs
+    name = old.name if alone else model.fresh_name(f"{old.name}.kept")
+    place.node.inputs[place.index] = model.add_constant(name, values)
+
+
+def _is_interface(model: Model, tensor: gs.Tensor) -> bool:
+    return any(tensor is other for other in (*model.graph.inputs, *model.graph.outputs))

@@ -1,0 +1,208 @@
+"""What each operator does with an axis of units: where they are in its other inputs and its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_graphsurgeon as gs
+
+from regc.compiler.model.protos import describe
+from regc.compiler.sites.chains import trace
+from regc.compiler.structure.moves import flatten, reshape, transpose
+from regc.compiler.structure.walk import Lane, RefusedError, Walk
+
+_ELEMENTWISE = frozenset(
+    {
+        "Abs",
+        "Add",
+        "BiasGelu",
+        "Cast",
+        "Ceil",
+        "Celu",
+        "Clip",
+        "Div",
+        "Dropout",
+        "Elu",
+        "Erf",
+        "Exp",
+        "FastGelu",
+        "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "Log",
+        "Max",
+        "Mean",
+        "Min",
+        "Mish",
+        "Mul",
+        "Neg",
+        "PRelu",
+        "Pow",
+        "QuickGelu",
+        "Reciprocal",
+        "Relu",
+        "Round",
+        "Selu",
+        "Sigmoid",
+        "Sign",
+        "Softplus",
+        "Softsign",
+        "Sqrt",
+        "Sub",
+        "Sum",
+        "Swish",
+        "Tanh",
+        "ThresholdedRelu",
+        "Where",
+    }
+)
+_POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"})
+
+Rule = Callable[[Walk, gs.Node, int | None, Lane], None]
+
+
+def follow(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """The units lie in input ``index`` of a node, or in its output (None).
+
+    Raises:
+        RefusedError: they cannot be followed.
+    """
+    if (
+        index is None
+        and len(node.outputs) > 1
+        and node.outputs[0].name not in walk.dims
+        and node.op not in _ELEMENTWISE
+    ):
+        raise RefusedError(f"{describe(node)} has several outputs")
+    rule = elementwise if node.op in _ELEMENTWISE else _RULES.get(node.op)
+    if rule is None or (node.domain or "") not in ("", "ai.onnx", "com.microsoft"):
+        raise RefusedError(f"{describe(node)} uses them in a way that is not followed")
+    rule(walk, node, index, lane)
+
+
+def elementwise(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """The same in every input that is not spread over the axis."""
+    walk.reach(node.outputs[0], lane)
+    for place, tensor in enumerate(node.inputs):
+        if tensor.is_empty():
+            continue
+        chain = trace(tensor)
+        shape = chain.layout.shape if chain is not None else walk.shape(tensor)
+        if shape is not None and (len(shape) < -lane.axis or shape[lane.axis] == 1):
+            continue
+        if chain is None:
+            walk.reach(tensor, lane)
+        else:
+            walk.place(walk.group.followers, node, place, len(shape or ()) + lane.axis, lane.inner)
+
+
+def matmul(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Rows of a weight compute units, columns of one read them; as a batch of products they are independent."""
+    weight = trace(node.inputs[1])
+    if lane.axis <= -3 and weight is None and trace(node.inputs[0]) is None:
+        elementwise(walk, node, index, lane)
+    elif lane.axis != -1 or index == 1 or weight is None or len(weight.layout.shape) != 2:
+        raise RefusedError(f"{describe(node)} multiplies them by what is computed at run time")
+    elif index is None:
+        walk.place(walk.group.producers, node, 1, 1, lane.inner)
+    else:
+        walk.place(walk.group.consumers, node, 1, 0, lane.inner)
+
+
+def gemm(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """As MatMul, with a bias."""
+    turned = int(node.attrs.get("transB", 0))
+    if lane.axis != -1 or index not in (0, None) or (index == 0 and node.attrs.get("transA", 0)):
+        raise RefusedError(f"{describe(node)} uses them in a way that is not followed")
+    if index == 0:
+        walk.place(walk.group.consumers, node, 1, turned, lane.inner)
+        return
+    walk.place(walk.group.producers, node, 1, 1 - turned, lane.inner)
+    _bias(walk, node, lane)
+
+
+def conv(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Filters compute units, input channels read them; one filter a channel follows them."""
+    weight = trace(node.inputs[1])
+    shape = weight.layout.shape if weight is not None else ()
+    groups = node.attrs.get("group", 1)
+    if lane.axis != 1 - len(shape) or index not in (0, None):
+        raise RefusedError(f"{describe(node)} uses them in a way that is not followed")
+    if groups == 1 and index == 0:
+        walk.place(walk.group.consumers, node, 1, 1, lane.inner)
+    elif groups == 1:
+        walk.place(walk.group.producers, node, 1, 0, lane.inner)
+        _bias(walk, node, lane)
+    elif groups == shape[0] and lane.inner == 1:
+        walk.reach(node.inputs[0], lane)
+        walk.reach(node.outputs[0], lane)
+        walk.place(walk.group.followers, node, 1, 0, 1)
+        _bias(walk, node, lane)
+        if all(other is not node for other in walk.group.grouped):
+            walk.group.grouped.append(node)
+    else:
+        raise RefusedError(f"{describe(node)} has {groups} groups, which share its channels out")
+
+
+def batch_normalization(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Scales along the channels."""
+    _channels(walk, node, lane)
+    walk.reach(node.inputs[0], lane)
+    walk.reach(node.outputs[0], lane)
+    for parameter in range(1, 5):
+        walk.place(walk.group.followers, node, parameter, 0, lane.inner)
+
+
+def pool(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Each channel on its own."""
+    _channels(walk, node, lane)
+    walk.reach(node.inputs[0], lane)
+    walk.reach(node.outputs[0], lane)
+
+
+def normalized(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Along other axes each unit is on its own."""
+    shape = walk.shape(node.inputs[0])
+    default = -1 if walk.opset >= 13 or node.op == "LayerNormalization" else 1
+    axis = int(node.attrs.get("axis", default))
+    if axis >= 0 and shape is not None:
+        axis -= len(shape)
+    several = node.op == "LayerNormalization" or walk.opset < 13
+    if axis >= 0 or (lane.axis >= axis if several else lane.axis == axis):
+        raise RefusedError(f"{describe(node)} normalizes over them, and fewer would change what it divides by")
+    walk.reach(node.inputs[0], lane)
+    walk.reach(node.outputs[0], lane)
+
+
+def _bias(walk: Walk, node: gs.Node, lane: Lane) -> None:
+    """The third input of Gemm or Conv, where there is one with an element for each output."""
+    if len(node.inputs) < 3 or node.inputs[2].is_empty():
+        return
+    chain = trace(node.inputs[2])
+    if chain is None:
+        raise RefusedError(f"{describe(node)} has a bias that is computed at run time")
+    shape = chain.layout.shape
+    if shape and shape[-1] != 1:
+        walk.place(walk.group.followers, node, 2, len(shape) - 1, lane.inner)
+
+
+def _channels(walk: Walk, node: gs.Node, lane: Lane) -> None:
+    shape = walk.shape(node.inputs[0])
+    if shape is None or lane.axis != 1 - len(shape):
+        raise RefusedError(f"{describe(node)} has them elsewhere than in its channels, or its rank is not known")
+
+
+_RULES: dict[str, Rule] = {
+    "MatMul": matmul,
+    "Gemm": gemm,
+    "Conv": conv,
+    "BatchNormalization": batch_normalization,
+    **dict.fromkeys(_POOLS, pool),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization"), normalized),
+    "Transpose": transpose,
+    "Reshape": reshape,
+    "Flatten": flatten,
+}

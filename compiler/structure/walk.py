@@ -1,0 +1,101 @@
+"""Following an axis through a graph, from the weights that compute it to those that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from regc.compiler.model.protos import describe
+from regc.compiler.sites.chains import trace
+from regc.compiler.structure.group import Group, Place
+
+Dims = tuple[int | str, ...]
+
+
+class Lane(NamedTuple):
+    """Where units lie in a tensor: ``axis`` counts from the end (-1 is the last), ``inner`` elements make a unit."""
+
+    axis: int
+    inner: int
+
+
+class RefusedError(Exception):
+    """The units cannot be removed, for a reason in words."""
+
+
+class CoarserError(Exception):
+    """The units belong together in ``units`` larger ones: neurons in heads."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__(units)
+        self.units = units
+
+
+class Walk:
+    """Collects in ``group`` what touches the units. ``dims`` are shapes by name, as far as they are known."""
+
+    def __init__(self, graph: gs.Graph, group: Group, dims: Mapping[str, Dims], opset: int) -> None:
+        self.group = group
+        self.dims = dims
+        self.opset = opset
+        self._nodes = {id(node) for node in graph.nodes}
+        self._outputs = {id(tensor) for tensor in graph.outputs}
+        self._lanes: dict[int, Lane] = {}
+        self._left: list[tuple[gs.Tensor, Lane]] = []
+        self._places: set[tuple[int, int, int]] = set()
+
+    def next(self) -> tuple[gs.Tensor, Lane] | None:
+        """A tensor that was reached and not looked at."""
+        return self._left.pop() if self._left else None
+
+    def reach(self, tensor: gs.Tensor, lane: Lane) -> None:
+        """The units lie in this tensor, too.
+
+        Raises:
+            RefusedError: it leaves the graph, or has them already, in another way.
+        """
+        known = self._lanes.get(id(tensor))
+        if known is not None and known != lane:
+            raise RefusedError(f"tensor '{tensor.name}' has the units in two ways")
+        if known is not None:
+            return
+        if id(tensor) in self._outputs:
+            raise RefusedError(f"they are in '{tensor.name}', an output of the graph")
+        if not tensor.inputs:
+            raise RefusedError(f"they meet '{tensor.name}', an input of the graph or a constant that is not cut")
+        for node in (*tensor.inputs, *tensor.outputs):
+            if id(node) not in self._nodes:
+                raise RefusedError(f"{describe(node)} reads them inside of a body")
+        self._lanes[id(tensor)] = lane
+        self._left.append((tensor, lane))
+
+    def place(self, into: list[Place], node: gs.Node, index: int, axis: int, inner: int) -> None:
+        """The units lie in a constant.
+
+        Raises:
+            RefusedError: it is no constant, or of another size.
+        """
+        chain = trace(node.inputs[index])
+        if chain is None:
+            raise RefusedError(f"{describe(node)} multiplies by what is computed at run time")
+        if chain.layout.shape[axis] != self.group.units * inner:
+            raise RefusedError(
+                f"{describe(node)} has {chain.layout.shape[axis]} where they take {self.group.units * inner}"
+            )
+        key = (id(node), index, axis)
+        if key not in self._places:
+            self._places.add(key)
+            into.append(Place(node, index, axis, inner))
+
+    def target(self, node: gs.Node, position: int, inner: int) -> None:
+        """A number in the target of a Reshape is ``units * inner``."""
+        key = (id(node), 1, position)
+        if key not in self._places:
+            self._places.add(key)
+            self.group.targets.append(Place(node, 1, position, inner))
+
+    def shape(self, tensor: gs.Tensor) -> Dims | None:
+        """The shape of a tensor, None where it is not known."""
+        return self.dims.get(tensor.name)
