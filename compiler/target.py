@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from regc.compiler.errors import UsageError
 from regc.compiler.filters import Filtered
@@ -20,6 +20,9 @@ from regc.compiler.suggest import nearest
 from regc.compiler.terms import Coded, NBits, Operated, Product, Sum, Term
 from regc.runtime_ops import nbits, ops
 from regc.runtime_ops.ops import MATMULNBITS, ON_CUDA, OPERATORS, Operator
+
+if TYPE_CHECKING:
+    from regc.compiler.passes import SiteInfo
 
 FAST_BLOCKS = {2: (128, 64, 32), 4: (256, 128, 64, 32, 16), 8: (256, 128, 64, 32, 16)}
 """Block sizes for which MatMulNBits does not fall back to decoding all weights at every call, the fastest first.
@@ -82,6 +85,10 @@ class Target(ABC):
         """Bytes of a term that is multiplied by, in the form in which it is emitted."""
         forms = [(part, self.nbits(part)) for part in term.operated()]
         return term.nbytes + sum(form.nbytes - part.nbytes for part, form in forms if form is not None)
+
+    def nbytes_at(self, term: Term, site: SiteInfo) -> int:
+        """Bytes of a term in the place of a weight, in the form in which it is emitted."""
+        return self.nbytes(term) if site.multiplied else term.nbytes
 
 
 @dataclass(frozen=True)

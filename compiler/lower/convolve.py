@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from regc.compiler.lower.emit import Emitter, Operands
+from regc.compiler.lower.emit import Emitter
+from regc.compiler.lower.operands import Operands
 from regc.compiler.lower.window import Window, window
 from regc.compiler.model import load_values
 from regc.compiler.sites import Reader

@@ -1,4 +1,4 @@
-"""Writing nodes into a graph: fresh names, shared constants, and the operators that terms need."""
+"""Writing nodes into a graph: what multiplies by a term, what decodes it, and what goes around both."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import onnx.helper
 import onnx_graphsurgeon as gs
 
 from regc.compiler.filters import Filtered
-from regc.compiler.model import Model, load_values
+from regc.compiler.lower.operands import Operands
+from regc.compiler.model import load_values
 from regc.compiler.sites.layout import Move, Transpose
-from regc.compiler.target import Target
-from regc.compiler.terms import Coded, Dense, NBits, Operated, Product, Sum, Term
+from regc.compiler.terms import Dense, NBits, Operated, Product, Sum, Term
 from regc.runtime_ops.ops import DOMAIN, OPERATORS
 
 MICROSOFT = "com.microsoft"
@@ -35,87 +35,6 @@ class Epilogue:
 
 
 NOTHING = Epilogue()
-
-
-class Operands:
-    """The constants of emitted terms, each stored once however many nodes read it, and the operators used."""
-
-    def __init__(self, model: Model, target: Target) -> None:
-        self.model = model
-        self.target = target
-        self.operators: set[str] = set()
-        self._by_leaf: dict[tuple[int, str], gs.Constant] = {}
-        self._small: dict[bytes, gs.Constant] = {}
-        self._leaves: list[Term] = []
-        self._by_taps: dict[tuple[int, int], Coded] = {}
-
-    def by_taps(self, leaf: Coded, taps: int) -> Coded:
-        """The leaf of a kernel of so many taps, in the order in which our convolutions take it."""
-        if (id(leaf), taps) not in self._by_taps:
-            self._leaves.append(leaf)
-            self._by_taps[id(leaf), taps] = leaf.by_taps(taps)
-        return self._by_taps[id(leaf), taps]
-
-    def of(self, leaf: Operated, name: str) -> dict[str, gs.Constant]:
-        """The packed operands of a term as constants, by input name; ``name`` is the weight's."""
-        self._leaves.append(leaf)
-        return {key: self._once(leaf, key, name, values) for key, values in leaf.operands().items()}
-
-    def ends_in_ours(self, term: Term) -> bool:
-        """Whether an operator of ours gives the product with a term, so that an epilogue can be its own."""
-        match term:
-            case Product():
-                return self.ends_in_ours(term.first)
-            case Filtered():
-                return self.ends_in_ours(term.operand or term.inner)
-            case Operated():
-                return self.target.operator(term, self.model.opset) is not None
-        return False
-
-    def nbits(self, term: Operated, form: NBits, name: str) -> tuple[gs.Constant, gs.Constant]:
-        """Codes and scales of a term in the form of MatMulNBits; ``name`` is the weight's."""
-        self._leaves.append(term)
-        keys = (f"{form.bits}bit", f"{form.bits}bit.scale")
-        known = [self._by_leaf.get((id(term), key)) for key in keys]
-        if known[0] is not None and known[1] is not None:
-            return known[0], known[1]
-        codes, scales = form.pack()
-        return self._once(term, keys[0], name, codes), self._once(term, keys[1], name, scales)
-
-    def rows(self, leaf: Coded, name: str) -> dict[str, gs.Constant]:
-        """The operands of a coded leaf with every row in one piece, by input name; ``name`` is the weight's."""
-        self._leaves.append(leaf)
-        return {
-            key: self._once(leaf, key if key == "shape" else f"rows.{key}", name, values)
-            for key, values in leaf.rows().items()
-        }
-
-    def dense(self, leaf: Dense, key: str, name: str, values: npt.NDArray[Any]) -> gs.Constant:
-        """A moved copy ``key`` of the values of a dense leaf."""
-        self._leaves.append(leaf)
-        return self._once(leaf, key, name, values)
-
-    def small(self, values: npt.NDArray[Any], hint: str) -> gs.Constant:
-        """A small constant, shared by content."""
-        content = f"{values.dtype}{values.shape}".encode() + values.tobytes()
-        if content not in self._small:
-            self._small[content] = self.model.add_constant(self.model.fresh_name(hint), values)
-        return self._small[content]
-
-    def end_of_weight(self) -> None:
-        """Let go of the leaves of a weight that is written: held on, the codes of all weights would be in memory."""
-        self._by_leaf.clear()
-        self._by_taps.clear()
-        self._leaves.clear()
-
-    def _once(self, leaf: Term, key: str, name: str, values: npt.NDArray[Any]) -> gs.Constant:
-        if key == "shape":
-            return self.small(values, "regc.shape")
-        found = self._by_leaf.get((id(leaf), key))
-        if found is None:
-            found = self.model.add_constant(self.model.fresh_name(f"{name}.{key}"), values)
-            self._by_leaf[id(leaf), key] = found
-        return found
 
 
 class Emitter:

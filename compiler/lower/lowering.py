@@ -9,9 +9,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.convolve import convolution_ends_in_ours, convolve, convolves
-from regc.compiler.lower.emit import Emitter, Epilogue, Operands
+from regc.compiler.lower.emit import Emitter, Epilogue
 from regc.compiler.lower.epilogue import Followers, Surroundings, followers
 from regc.compiler.lower.gather import gather, only_gathered
+from regc.compiler.lower.operands import Operands
 from regc.compiler.model import Model, load_values
 from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replaceable
 from regc.compiler.sites.chains import constant_of

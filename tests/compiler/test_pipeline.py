@@ -127,13 +127,6 @@ def test_no_passes_is_an_error() -> None:
         PassManager([])
 
 
-def test_what_would_not_pay_in_all_is_not_applied() -> None:
-    proto = model("g (float[n,24] x) => (float[n,24] y) { y = MatMul(x, w) }", w=normal(24, 24))
-    result = compile_model(proto, "rf8")
-    assert not result.changed
-    assert "less than" in result.records[0].reason
-
-
 def test_progress_counts_bytes_to_the_end() -> None:
     seen: list[Progress] = []
     compile_model(two_layers(), "rf8", callback=seen.append)

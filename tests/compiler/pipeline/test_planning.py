@@ -26,7 +26,7 @@ from regc.compiler import (
     option,
 )
 from regc.compiler.model import from_proto
-from regc.compiler.planning import LEFT_OUT
+from regc.compiler.pipeline.planning import LEFT_OUT
 from regc.passes import RF8, LowRank
 from support import model, normal, run
 

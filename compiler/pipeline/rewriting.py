@@ -1,0 +1,115 @@
+"""One weight through all passes: what each of them answers, for every part that an earlier one left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from regc.compiler.inflows import Inflows
+from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo
+from regc.compiler.pipeline.outcome import Outcome
+from regc.compiler.pipeline.planning import NOT_FINITE, Plans, allotted
+from regc.compiler.sites import Site
+from regc.compiler.statistics import Statistics, inputs_at
+from regc.compiler.target import Target
+from regc.compiler.terms import Dense, Float32, Leaf, Term, relative_error
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """Takes weights through ``passes``, each as ``plans`` has it, to what ``target`` can emit.
+
+    ``starts`` collects what coded terms were made from, for those who train them; None: nobody does.
+    """
+
+    passes: Sequence[Pass]
+    target: Target
+    plans: Plans
+    starts: dict[Term, Float32] | None = None
+
+    def outcome(self, site: Site, inflows: Inflows) -> Outcome:
+        """What becomes of a weight; its values are read only if a pass may take it."""
+        refusals = self._foreseen(site.info)
+        if len(refusals) == len(self.passes):
+            return Outcome(site, None, tuple(refusals))
+        weight = site.load()
+        if not np.isfinite(weight.values).all():
+            return Outcome(site, None, (Decision(site.info.name, "", "", weight.label, None, NOT_FINITE),))
+        found = inflows.of(site)
+        inputs, unseen = (None, found) if isinstance(found, str) else (found, "")
+        term, decisions = self._rewrite(weight, site.info, inputs)
+        if term is weight:
+            return Outcome(site, None, tuple(decisions))
+        error, output_error = _errors(term, weight, decisions, inputs)
+        return Outcome(site, term, tuple(decisions), error, output_error, unseen)
+
+    def _foreseen(self, site: SiteInfo) -> list[Decision]:
+        """The refusals that follow from shapes, selectors and plans alone."""
+        refusals = []
+        for position, pass_ in enumerate(self.passes):
+            answer: Pass | Preview | Refusal = self.plans.of(position, pass_, site)
+            answer = answer.preview(site.shape, site) if isinstance(answer, Pass) else answer
+            if isinstance(answer, Refusal):
+                refusals.append(Decision(site.name, pass_.name, "", str(site.dtype), None, answer.reason))
+        return refusals
+
+    def _rewrite(self, weight: Dense, site: SiteInfo, inputs: Statistics | None) -> tuple[Term, list[Decision]]:
+        """The new term of a weight (the weight itself when all refuse) and every answer."""
+        term: Term = weight
+        decisions: list[Decision] = []
+        for position, pass_ in enumerate(self.passes):
+            share = self.plans.of(position, pass_, site)
+            if isinstance(share, Refusal):
+                decisions.append(Decision(site.name, pass_.name, "", term.label, None, share.reason))
+                continue
+            words = allotted(pass_, share)
+
+            def apply(leaf: Leaf, path: str, share: Pass = share, words: str = words, whole: Term = term) -> Term:
+                result, decision = self._apply(share, leaf, path, site, inputs_at(whole, path, inputs))
+                decisions.extend([replace(decision, allotted=words)] if decision is not None else [])
+                return result
+
+            term = term.map_leaves(apply)
+        return term, decisions
+
+    def _apply(
+        self, pass_: Pass, leaf: Leaf, path: str, site: SiteInfo, inputs: Statistics | None
+    ) -> tuple[Term, Decision | None]:
+        """The answer of a pass for one leaf, None when it is coded already."""
+        if not isinstance(leaf, Dense):
+            return leaf, None
+        result = self._answer(pass_, leaf, site, inputs)
+        if isinstance(result, Refusal):
+            return leaf, Decision(site.name, pass_.name, path, leaf.label, None, result.reason)
+        if self.starts is not None:
+            self.starts[result] = leaf.values
+        error = relative_error(result, leaf.values)
+        seen = inputs.output_error(result, leaf.values) if inputs is not None else None
+        return result, Decision(site.name, pass_.name, path, leaf.label, result.label, error=error, output_error=seen)
+
+    def _answer(self, pass_: Pass, leaf: Dense, site: SiteInfo, inputs: Statistics | None) -> Term | Refusal:
+        """That of a pass, unless the target cannot take it or it saves neither bytes nor work."""
+        foreseen = pass_.preview(leaf.shape, site)
+        result = foreseen if isinstance(foreseen, Refusal) else pass_.fit(leaf, site, inputs)
+        if isinstance(result, Refusal):
+            return result
+        unfit = self.target.refuses(result, site.rows) if site.multiplied else None
+        if unfit is not None:
+            return Refusal(unfit)
+        size = self.target.nbytes_at(result, site)
+        if size >= leaf.nbytes and result.work >= leaf.work:
+            return Refusal(f"would take {size:,} bytes instead of {leaf.nbytes:,}")
+        return result
+
+
+def _errors(
+    term: Term, weight: Dense, decisions: Sequence[Decision], inputs: Statistics | None
+) -> tuple[float | None, float | None]:
+    """Those of a whole weight and of its outputs, which are known already where one pass alone changed it."""
+    applied = [decision for decision in decisions if decision.after is not None]
+    if len(applied) == 1:
+        return applied[0].error, applied[0].output_error
+    output_error = inputs.output_error(term, weight.values) if inputs is not None else None
+    return relative_error(term, weight.values), output_error
