@@ -75,16 +75,17 @@ def parametrized(model: nn.Module, kind: type[Kind]) -> Iterator[tuple[nn.Module
                 yield from ((module, name, found) for found in chain if isinstance(found, kind))
 
 
-def fold(model: nn.Module, kind: type[nn.Module]) -> None:
-    """Put what they make of the tensors in the place of all parametrizations of tensors that have one of this kind.
+def fold(model: nn.Module, *kinds: type[nn.Module]) -> None:
+    """Put what they make of the tensors in the place of all parametrizations of tensors that have one of these kinds.
 
     Raises:
         UsageError: no tensor of the model has one.
     """
-    found = list(parametrized(model, kind))
+    found = {(module, name) for kind in kinds for module, name, _ in parametrized(model, kind)}
     if not found:
-        raise UsageError(f"there is nothing to fold: no weight of the model is a {kind.__name__} in training")
-    for module, name, _ in found:
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise UsageError(f"there is nothing to fold: no weight of the model is trained as {names}")
+    for module, name in found:
         _own_class(module)
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
