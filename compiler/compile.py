@@ -6,6 +6,7 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from regc.compiler.inflows import Calibrate
 from regc.compiler.model import Model, from_proto, load, save
 from regc.compiler.passes import Pass
 from regc.compiler.pipeline import PassManager, Recovering
-from regc.compiler.records import Progress, Recovered, SiteRecord, UnitsRecord
+from regc.compiler.records import GateRecord, Progress, Recovered, SiteRecord, UnitsRecord
 from regc.compiler.recovery.options import Recover, require_torch
 from regc.compiler.sites import Site
 from regc.compiler.spec import format_passes, parse_passes
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
 
     from regc.compiler.calibration import Calibration
     from regc.compiler.feeds.sources import Given
+    from regc.compiler.gates import Watch
     from regc.compiler.model import SavedFiles
     from regc.compiler.report import Report
 
 
 @dataclass
 class CompileResult:
-    """What :func:`compile_model` gives back: the rewritten model and the records of every weight and of
-    units that could be removed.
+    """What :func:`compile_model` gives back: the rewritten model and the records of every weight, of units that could
+    be removed and of gates that could be settled.
 
     ``calibration`` tells with what inputs, and what they took; None without any.
     """
@@ -48,11 +50,13 @@ class CompileResult:
     fallback: str = FALLBACKS[0]
     recovered: Recovered | None = None
     units: list[UnitsRecord] = field(default_factory=list)
+    gates: list[GateRecord] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
-        """Whether any weight was changed, or any unit removed."""
-        return any(weight.changed for weight in self.records) or any(units.changed for units in self.units)
+        """Whether any weight was changed, any unit removed or any gate settled."""
+        records: tuple[SiteRecord | UnitsRecord | GateRecord, ...] = (*self.records, *self.units, *self.gates)
+        return any(record.changed for record in records)
 
     @property
     def report(self) -> Report:
@@ -98,14 +102,21 @@ def compile_model(
     chosen = {"include": _selectors(include), "exclude": _selectors(exclude)}
     chosen_inputs = _calibration(calibration)
     training = _recovering(recover, chosen_inputs, callback)
-    manager = PassManager(pipeline, **chosen, target=target_of(target, fallback), callback=callback, recover=training)
     opened = _open(model)
+    manager = PassManager(
+        pipeline,
+        **chosen,
+        target=target_of(target, fallback),
+        callback=callback,
+        recover=training,
+        watch=_watching(chosen_inputs, callback),
+    )
     records = manager.run(opened, _gathering(chosen_inputs, opened, manager.callback))
     words = chosen_inputs.words if chosen_inputs is not None else None
     seconds = time.perf_counter() - start
     result = CompileResult(opened, records, format_passes(pipeline), seconds, words, target, fallback)
     result.recovered = manager.recovered
-    result.units = manager.units
+    result.units, result.gates = manager.units, manager.gates
     if result.changed:
         opened.metadata |= _metadata(opened, result, chosen)
     return result
@@ -163,6 +174,16 @@ def _gathering(given: Calibration | None, model: Model, callback: Callable[[Prog
         return None
     given.check(model)
     return lambda model, wanted: given.inflows(model, wanted, callback)
+
+
+def _watching(given: Calibration | None, callback: Callable[[Progress], None] | None) -> Watch | None:
+    """What sees how gates vary, with calibration inputs."""
+    if given is None or given.feeds is None:
+        return None
+    from regc.compiler.calibration.spread import spreads  # noqa: PLC0415 - brings the verification along
+
+    told = callback or (lambda progress: None)
+    return partial(spreads, feeds=given.feeds, mask=given.mask, threads=given.threads, callback=told)
 
 
 def _list(passes: Sequence[Pass] | Pass) -> list[Pass]:

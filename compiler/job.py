@@ -180,7 +180,7 @@ def _verified(
 
 
 def _outcome(job: Job, report: Report) -> Outcome:
-    if not report.changed and not report.removed:
+    if not (report.changed or report.removed or report.settled):
         return Outcome(report, UNCHANGED, "nothing was changed, so nothing was written")
     check = report.verification
     if check is None:

@@ -95,17 +95,24 @@ class Surveyed(NamedTuple):
 class Consumer(NamedTuple):
     """A weight ``[N, K]``, float32, that reads units, ``K / units`` columns each in their order; ``inputs`` is what
     flows into it, None where that is not known.
+
+    ``certain`` float64 ``[K]`` is what its inputs are whatever the model is given, NaN for what is not certain; None
+    where nothing is. ``padded`` tells that it sees zeros beside them: it is a convolution that pads.
     """
 
     weight: Float32
     inputs: Statistics | None
+    certain: npt.NDArray[np.float64] | None = None
+    padded: bool = False
 
 
 class Units(NamedTuple):
     """What a pass may know of units that can be removed together.
 
     ``scales`` float64 ``[units]`` are the norms of what computes each; ``alike`` int ``[units]`` has for each the first
-    that is computed by exactly the same values, mostly itself.
+    that is computed by exactly the same values, mostly itself. ``factors`` float64 ``[units]`` are the absolute values
+    of the scales of a BatchNormalization that they go through, the product of several, None where there is none.
+    ``rows`` are what computes each, float32 ``[units, elements]`` for each weight.
     """
 
     name: str
@@ -114,6 +121,8 @@ class Units(NamedTuple):
     scales: npt.NDArray[np.float64]
     alike: npt.NDArray[np.intp]
     consumers: tuple[Consumer, ...]
+    factors: npt.NDArray[np.float64] | None = None
+    rows: tuple[Float32, ...] = ()
 
 
 class Kept(NamedTuple):
@@ -173,13 +182,25 @@ class Pass(ABC):
         return False
 
     @property
+    def settles(self) -> float | None:
+        """By how much gates of the model may vary over the calibration inputs to become constants before anything else
+        is done; None for passes that leave gates alone.
+        """
+        return None
+
+    @property
     def removes(self) -> bool:
         """Whether it removes units from the graph, by :meth:`choose`, and takes no single weight."""
         return False
 
+    @property
+    def unit_needs(self) -> frozenset[Need]:
+        """What :meth:`choose` wants to know of what flows into the consumers of units."""
+        return frozenset({"moments", "gram"})
+
     def choose(self, units: Units) -> Kept | Refusal:
         """Which units stay, and what makes up for the others. Called only when it :attr:`removes`; the inputs of
-        consumers have their moments and the Gram matrix.
+        consumers have what :attr:`unit_needs` asks for.
         """
         raise NotImplementedError(type(self).__name__)
 

@@ -89,6 +89,33 @@ class SiteRecord:
 
 
 @dataclass(frozen=True)
+class GateRecord:
+    """A gate of a model and how it varied over the calibration inputs.
+
+    ``op`` is the operator that computes it. It has ``values`` for one sample and place, of which ``fixed`` never
+    varied; ``low`` and ``high`` are the least and the most of any, ``variance`` is the mean of theirs: the less, the
+    safer it is to settle it. None for what is not known. ``nodes`` and ``nbytes`` are what went when it became a
+    constant, ``reason`` says why it did not.
+    """
+
+    name: str
+    op: str
+    values: int | None = None
+    low: float | None = None
+    high: float | None = None
+    variance: float | None = None
+    fixed: int = 0
+    nodes: int = 0
+    nbytes: int = 0
+    reason: str | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether it became a constant."""
+        return self.reason is None
+
+
+@dataclass(frozen=True)
 class UnitsRecord:
     """Units of a graph and how many of them stayed.
 

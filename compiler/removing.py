@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Original
+from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Original, Wanted
 from regc.compiler.lower.shapes import fold_shapes
 from regc.compiler.model import Model
 from regc.compiler.passes import Consumer, Kept, Pass, Refusal, Units
@@ -18,6 +18,7 @@ from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.statistics import Statistics
 from regc.compiler.structure import Group, Place, add_to_bias, find_groups, remove
+from regc.compiler.structure.certain import factors, pads
 from regc.compiler.structure.group import Array
 from regc.compiler.terms import Dense, Float32, Term
 
@@ -44,7 +45,7 @@ def run_removal(
         group.refusal = group.refusal or _unselected(group, at, (selection, own))
     free = [group for group in groups if group.refusal is None]
     read = {id(_site(place, at)) for group in free for place in group.consumers}
-    inflows = _inflows(model, [site for site in sites if id(site) in read], inputs)
+    inflows = _inflows(model, [(site, pass_.unit_needs) for site in sites if id(site) in read], inputs)
     answers: list[tuple[Group, Kept | Refusal, float | None]] = []
     for index, group in enumerate(groups):
         callback(Progress("remove", index, len(groups), group.name))
@@ -55,12 +56,12 @@ def run_removal(
     return [_removed(model, group, answer, error, pass_) for group, answer, error in answers]
 
 
-def _inflows(model: Model, sites: Sequence[Site], inputs: Inputs) -> Inflows:
+def _inflows(model: Model, wanted: Wanted, inputs: Inputs) -> Inflows:
     if inputs is None:
         return Nothing()
     if isinstance(inputs, Mapping):
         return Known(inputs)
-    return inputs(model, [(site, frozenset({"gram", "moments"})) for site in sites])
+    return inputs(model, wanted)
 
 
 def _tell(group: Group, kept: Kept, at: Mapping[tuple[int, int], Site], inflows: Inflows) -> None:
@@ -97,11 +98,22 @@ def _answer(
         site, weight = _site(place, at), matrix_of(place)
         found = inflows.of(site) if site is not None else ""
         fits = not isinstance(found, str) and len(found.mean) == weight.shape[1]
-        consumers.append(Consumer(weight, found if fits and not isinstance(found, str) else None))
-    rows = [place.by_unit(group.units) for place in (*group.producers, *group.followers)]
-    squares = [np.square(place.by_unit(group.units), dtype=np.float64).sum(1) for place in group.producers]
+        inputs = found if fits and not isinstance(found, str) else None
+        consumers.append(Consumer(weight, inputs, group.certain(place), pads(place.node)))
+    computing = [place.by_unit(group.units) for place in group.producers]
+    squares = [np.square(rows, dtype=np.float64).sum(1) for rows in computing]
+    alike = _alike([*computing, *(place.by_unit(group.units) for place in group.followers)])
     kept = pass_.choose(
-        Units(group.name, group.kind, group.units, np.sqrt(np.sum(squares, 0)), _alike(rows), tuple(consumers))
+        Units(
+            name=group.name,
+            kind=group.kind,
+            units=group.units,
+            scales=np.sqrt(np.sum(squares, 0)),
+            alike=alike,
+            consumers=tuple(consumers),
+            factors=factors(group),
+            rows=tuple(rows.astype(np.float32) for rows in computing),
+        )
     )
     return kept, None if isinstance(kept, Refusal) else _error(kept, consumers)
 
@@ -116,7 +128,7 @@ def _alike(rows: Sequence[Array]) -> npt.NDArray[np.intp]:
 def _error(kept: Kept, consumers: Sequence[Consumer]) -> float | None:
     """``||y' - y|| / ||y||``, the largest of all consumers; None where the inputs of one are not known."""
     worst = 0.0
-    for (weight, inputs), new, offset in zip(consumers, kept.weights, kept.offsets, strict=True):
+    for (weight, inputs, *_), new, offset in zip(consumers, kept.weights, kept.offsets, strict=True):
         if inputs is None or inputs.gram is None:
             return None
         lost = (new - weight).astype(np.float64)

@@ -38,7 +38,7 @@ def fold_shapes(model: Model) -> int:
             if target not in made:
                 made[target] = model.add_constant(model.fresh_name("regc.target"), np.array(target, np.int64))
             node.inputs[1] = made[target]
-            _sweep(model.graph, computed)
+            sweep(model.graph, computed)
     _share_shapes(model)
     return before - len(model.graph.nodes)
 
@@ -56,7 +56,7 @@ def _share_shapes(model: Model) -> None:
         for reader in list(output.outputs):
             for index in [i for i, tensor in enumerate(reader.inputs) if tensor is output]:
                 reader.inputs[index] = shared
-        _sweep(model.graph, output)
+        sweep(model.graph, output)
 
 
 def _constant_targets(model: Model) -> list[tuple[gs.Node, Dims]]:
@@ -170,7 +170,7 @@ def _outputs(graph: gs.Graph) -> set[int]:
     return {id(output) for body in (graph, *graph.subgraphs(recursive=True)) for output in body.outputs}
 
 
-def _sweep(graph: gs.Graph, tensor: gs.Tensor) -> None:
+def sweep(graph: gs.Graph, tensor: gs.Tensor) -> None:
     """Remove the nodes of the main graph that compute a tensor which nothing reads any more."""
     kept = _outputs(graph)
     left = [tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from regc.compiler.errors import UsageError
 from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Wanted
@@ -14,7 +15,7 @@ from regc.compiler.pipeline.outcome import Outcome
 from regc.compiler.pipeline.paying import is_small, paying
 from regc.compiler.pipeline.planning import NO_PLANS, Plans, check_order, share_out
 from regc.compiler.pipeline.rewriting import Rewriting
-from regc.compiler.records import Progress, Recovered, SiteRecord, UnitsRecord
+from regc.compiler.records import GateRecord, Progress, Recovered, SiteRecord, UnitsRecord
 from regc.compiler.removing import Fitting, run_removal
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
@@ -23,6 +24,9 @@ from regc.compiler.statistics import Need, Statistics
 from regc.compiler.target import CPU, Target
 from regc.compiler.terms import Float32, Term
 from regc.runtime_ops import ops
+
+if TYPE_CHECKING:
+    from regc.compiler.gates import Watch
 
 Recovering = Callable[
     [Model, Mapping[str, Term], Mapping[str, Site], Mapping[Term, Float32]], tuple[dict[str, Term], Recovered]
@@ -49,6 +53,7 @@ class PassManager:
         target: Target = CPU,
         callback: Callable[[Progress], None] | None = None,
         recover: Recovering | None = None,
+        watch: Watch | None = None,
     ) -> None:
         if not passes:
             raise UsageError("a pipeline needs at least one pass; see: regc passes")
@@ -60,16 +65,18 @@ class PassManager:
         self.removing = tuple(pass_ for pass_ in passes if pass_.removes)
         self.passes = tuple(pass_ for pass_ in passes if not pass_.removes)
         self.units: list[UnitsRecord] = []
+        self.gates: list[GateRecord] = []
         self.selection = Selection(tuple(include), tuple(exclude))
         self.target = target
         self.recover = recover
+        self.watch = watch
         self.recovered: Recovered | None = None
         self.callback = callback or (lambda progress: None)
 
     def run(self, model: Model, inputs: Mapping[str, Statistics] | Calibrate | None = None) -> list[SiteRecord]:
         """Rewrite the weights of a model in place. ``inputs`` has what flows into weights, by name, or gathers it.
 
-        Units that passes remove go first; :attr:`units` tells of them.
+        Gates that passes settle and units that they remove go first; :attr:`gates` and :attr:`units` tell of them.
 
         Raises:
             UsageError: a selector that matches no weight, or a fallback that does not suit the model.
@@ -78,6 +85,7 @@ class PassManager:
             return []
         self.target.check(model.opset)
         for pass_ in self.removing:
+            self._settle(model, pass_)
             self.units += run_removal(model, pass_, self.selection, inputs, self.callback)
         if not self.passes and self.recover is None:
             return []
@@ -86,6 +94,12 @@ class PassManager:
         self._check_selectors(sites)
         outcomes = self._outcomes(model, sites, inputs)
         return self._lower(outcomes, model, scopes)
+
+    def _settle(self, model: Model, pass_: Pass) -> None:
+        if pass_.settles is not None:
+            from regc.compiler.gates import settle_gates  # noqa: PLC0415 - brings the verification along
+
+            self.gates += settle_gates(model, self.watch, pass_.settles)
 
     def _check_selectors(self, sites: Sequence[Site]) -> None:
         infos = [site.info for site in sites]

@@ -16,7 +16,7 @@ from regc.runtime_ops.ops import DOMAIN
 if TYPE_CHECKING:
     from regc.compiler.compile import CompileResult
     from regc.compiler.model import Model
-    from regc.compiler.records import Recovered, SiteRecord, UnitsRecord
+    from regc.compiler.records import GateRecord, Recovered, SiteRecord, UnitsRecord
     from regc.compiler.verify import Verification
 
 __all__ = ["Report", "check_report_path"]
@@ -34,7 +34,8 @@ class Report:
     through, if so; ``earlier`` by which passes regc had compressed it before, if so. ``verification`` is None
     when nothing was verified. ``calibration`` tells with which inputs, and what they took, if with any. ``target`` is
     what the model was made for, ``fallback`` what it takes in place of our operators. ``recovered`` tells what training
-    changed, if there was any. ``units`` are the sets of units that a pass could have removed some of.
+    changed, if there was any. ``units`` are the sets of units that a pass could have removed some of, ``gates`` what a
+    pass could have put constants in the place of.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Report:
     fallback: str = "standard"
     recovered: Recovered | None = None
     units: tuple[UnitsRecord, ...] = ()
+    gates: tuple[GateRecord, ...] = ()
 
     @classmethod
     def of(cls, result: CompileResult) -> Report:
@@ -70,6 +72,7 @@ class Report:
             fallback=result.fallback,
             recovered=result.recovered,
             units=tuple(result.units),
+            gates=tuple(result.gates),
         )
 
     @property
@@ -83,9 +86,14 @@ class Report:
         return [record for record in self.units if record.changed]
 
     @property
+    def settled(self) -> Sequence[GateRecord]:
+        """The gates that became constants."""
+        return [record for record in self.gates if record.changed]
+
+    @property
     def weights(self) -> tuple[int, int]:
-        """Bytes of all weights, before and after; what was removed with units counts before."""
-        removed = sum(r.nbytes_before - r.nbytes_after for r in self.units)
+        """Bytes of all weights, before and after; what was removed with units and behind gates counts before."""
+        removed = sum(r.nbytes_before - r.nbytes_after for r in self.units) + sum(r.nbytes for r in self.gates)
         return removed + sum(r.nbytes_before for r in self.records), sum(r.nbytes_after for r in self.records)
 
     def write(self, path: str | Path) -> None:

@@ -48,6 +48,21 @@ def report_data(report: Report) -> dict[str, Any]:
             }
             for record in report.units
         ],
+        "gates": [
+            {
+                "name": gate.name,
+                "operator": gate.op,
+                "values": gate.values,
+                "fixed": gate.fixed,
+                "low": plain(gate.low),
+                "high": plain(gate.high),
+                "variance": plain(gate.variance),
+                "nodes_removed": gate.nodes,
+                "bytes_removed": gate.nbytes,
+                "reason": gate.reason,
+            }
+            for gate in report.gates
+        ],
         "weights_changed": len(report.changed),
         "weights": [_record(record) for record in report.records],
         "refusals": {reason: [record.info.name for record in group] for reason, group in refused(report.records)},

@@ -11,6 +11,7 @@ from rich.text import Text
 from regc.compiler.report import text
 from regc.compiler.report.activity import show_activity
 from regc.compiler.report.checks import add_checks, show_outputs
+from regc.compiler.report.gates import show_gates
 from regc.compiler.report.layout import Facts, columns, hanging
 from regc.compiler.report.summary import by_pass, emissions, grouped, in_rows, refused, unseen
 from regc.compiler.report.units import show_units
@@ -29,6 +30,7 @@ def show_report(report: Report, console: Console, full: bool = False) -> None:
     """Print a report: changed weights, refusals by reason, totals, and what verification found. ``full``
     gives each weight its row.
     """
+    show_gates(report, console, full)
     show_units(report, console, full)
     if report.changed:
         _show_changed(report, console, full)

@@ -7,6 +7,7 @@ import onnx_graphsurgeon as gs
 from regc.compiler.lower.shapes import dimensions
 from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
+from regc.compiler.structure.certain import Certain
 from regc.compiler.structure.group import Group
 from regc.compiler.structure.rules import follow
 from regc.compiler.structure.walk import CoarserError, Dims, Lane, RefusedError, Walk
@@ -58,6 +59,7 @@ def _group(model: Model, node: gs.Node, dims: dict[str, Dims], outputs: int, axi
         except RefusedError as refused:
             group.refusal = str(refused)
         group.refusal = group.refusal or _unfit(model, group)
+        group.certain = Certain(group, dims, model.opset).inputs
         return group
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +47,8 @@ class Group:
     ``producers`` are the weights whose rows compute the units, ``followers`` other constants along their axis (biases,
     scales), ``consumers`` the weights whose columns read them. ``targets`` are numbers in Reshape targets, ``grouped``
     convolutions with a group for each unit. ``size`` is how many outputs of a producer make a unit. ``refusal`` says
-    why the units cannot be removed, if so.
+    why the units cannot be removed, if so. ``certain`` tells what a consumer reads whatever the model is given; see
+    :class:`regc.compiler.structure.certain.Certain`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Group:
     targets: list[Place] = field(default_factory=list)
     grouped: list[gs.Node] = field(default_factory=list)
     refusal: str | None = None
+    certain: Callable[[Place], npt.NDArray[np.float64] | None] = lambda place: None
 
     @property
     def places(self) -> list[Place]:

@@ -11,7 +11,7 @@ from regc.compiler.sites.chains import trace
 from regc.compiler.structure.moves import flatten, reshape, transpose
 from regc.compiler.structure.walk import Lane, RefusedError, Walk
 
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     {
         "Abs",
         "Add",
@@ -70,14 +70,9 @@ def follow(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     Raises:
         RefusedError: they cannot be followed.
     """
-    if (
-        index is None
-        and len(node.outputs) > 1
-        and node.outputs[0].name not in walk.dims
-        and node.op not in _ELEMENTWISE
-    ):
+    if index is None and len(node.outputs) > 1 and node.outputs[0].name not in walk.dims and node.op not in ELEMENTWISE:
         raise RefusedError(f"{describe(node)} has several outputs")
-    rule = elementwise if node.op in _ELEMENTWISE else _RULES.get(node.op)
+    rule = elementwise if node.op in ELEMENTWISE else _RULES.get(node.op)
     if rule is None or (node.domain or "") not in ("", "ai.onnx", "com.microsoft"):
         raise RefusedError(f"{describe(node)} uses them in a way that is not followed")
     rule(walk, node, index, lane)

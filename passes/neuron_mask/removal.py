@@ -77,12 +77,6 @@ def norms(weight: Float32, moments: Float64 | None, units: int) -> Float64:
     return np.asarray(squares.reshape(units, -1).sum(1), np.float64)
 
 
-def still(mean: Float64, moments: Float64, units: int) -> npt.NDArray[np.bool_]:
-    """Which units never varied."""
-    fixed = moments - np.square(mean) <= STILL * moments
-    return np.asarray(fixed.reshape(units, -1).all(1), np.bool_)
-
-
 def _costs(weight: Float64, inverse: Float64, units: int) -> Float64:
     inner = weight.shape[1] // units
     if inner == 1:

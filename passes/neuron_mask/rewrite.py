@@ -13,7 +13,8 @@ from regc.compiler.terms import Dense
 from regc.passes import bad_choice
 from regc.passes.neuron_mask.allocate import LEVELS, MARGIN, Curve, curve, levels
 from regc.passes.neuron_mask.dynamic import Skipping, gated, loses, unfit
-from regc.passes.neuron_mask.static import exact, masked
+from regc.passes.neuron_mask.exact import exact
+from regc.passes.neuron_mask.static import masked, polarized
 from regc.passes.neuron_mask.term import Gated
 
 UNSEEN = "needs calibration inputs, and what flows into this weight is not known"
@@ -49,10 +50,15 @@ class NeuronMask(Pass):
         "above 0, at most 1",
     )
     sparsity: float = option(0.5, "share of the inputs that are skipped, over the calibration rows", "above 0, below 1")
-    score: Literal["eliminate", "wina", "magnitude"] | None = option(
+    score: Literal["eliminate", "wina", "magnitude", "ipr", "gap"] | None = option(
         None,
         "what goes: what is small times the norm of the weights that read it (wina), what is small (magnitude), or, "
-        "static, what the others make up for best (eliminate); none: eliminate where it can be, else wina",
+        "static, what the others make up for best (eliminate), what remembers single samples (ipr), or, without keep, "
+        "the lower of two clusters of BatchNormalization scales (gap); none: eliminate where it can be, else wina",
+    )
+    basis: Literal["samples", "fourier", "dct"] = option(
+        "samples",
+        "score=ipr: units go first that answer to few samples, or whose weights are spread over all waves of a basis",
     )
     select: Literal["threshold", "topk"] = option(
         "threshold",
@@ -66,17 +72,27 @@ class NeuronMask(Pass):
         "sparsity is that of all weights together, each skips what the model's outputs mind least (greedy), or that of "
         "each of them (uniform)",
     )
+    gates: float | None = option(
+        1e-6,
+        "static: gates that vary by no more than this over the calibration inputs become constants, and the branches "
+        "that they close go; None: gates stay",
+        "of a value, or of 1",
+    )
     force: bool = option(False, "also where products have more rows than the operators gain from")
 
     def __post_init__(self) -> None:
         if problem := bad_choice(self):
             raise UsageError(problem)
-        if (self.keep is not None) != self.removes or (self.keep is not None and not 0 < self.keep <= 1):
+        counted = self.removes and self.score != "gap"
+        if (self.keep is not None) != counted or (self.keep is not None and not 0 < self.keep <= 1):
             raise UsageError(
-                f"neuron-mask: keep must be above 0 and at most 1, and goes with mode=static alone, got {self.keep}"
+                f"neuron-mask: keep must be above 0 and at most 1, and goes with mode=static alone and not with "
+                f"score=gap, got {self.keep}"
             )
-        if self.score == "eliminate" and not self.removes:
-            raise UsageError("neuron-mask: score=eliminate is for mode=static, which removes units")
+        if self.score in ("eliminate", "ipr", "gap") and not self.removes:
+            raise UsageError(f"neuron-mask: score={self.score} is for mode=static, which removes units")
+        if self.gates is not None and not 0 <= self.gates < 1:
+            raise UsageError(f"neuron-mask: gates must be at least 0 and below 1, got {self.gates}")
         if not 0 < self.sparsity < 1:
             raise UsageError(f"neuron-mask: sparsity must be above 0 and below 1, got {self.sparsity}")
 
@@ -139,13 +155,24 @@ class NeuronMask(Pass):
         return None if self._unhurried else loses(site, shape, 1 - sparsity, inputs)
 
     @property
+    def settles(self) -> float | None:  # noqa: D102
+        return self.gates if self.removes else None
+
+    @property
     def removes(self) -> bool:  # noqa: D102
-        return self.mode == "static" or (self.mode is None and self.keep is not None)
+        return self.mode == "static" or (self.mode is None and (self.keep is not None or self.score == "gap"))
+
+    @property
+    def unit_needs(self) -> frozenset[Need]:  # noqa: D102
+        sampled = self.score == "ipr" and self.basis == "samples"
+        return super().unit_needs | ({"quantiles"} if sampled else frozenset())
 
     def choose(self, units: Units) -> Kept | Refusal:  # noqa: D102
-        if self.keep is None or self.keep == 1:
+        if self.keep == 1:
             return exact(units)
-        return masked(units, self.keep, self.score, self.compensate)
+        if self.keep is None:
+            return polarized(units, self.compensate)
+        return masked(units, self.keep, self.score, self.basis, compensate=self.compensate)
 
     @property
     def _unhurried(self) -> bool:

@@ -9,41 +9,17 @@ import numpy.typing as npt
 
 from regc.compiler.passes import Consumer, Kept, Refusal, Units
 from regc.passes.feedback import towards
-from regc.passes.neuron_mask.removal import Read, eliminate, norms, refit, still
+from regc.passes.neuron_mask.memorizing import Basis, generality
+from regc.passes.neuron_mask.polarized import gap
+from regc.passes.neuron_mask.removal import Read, eliminate, norms, refit
 
-Score = Literal["eliminate", "wina", "magnitude"]
+Score = Literal["eliminate", "wina", "magnitude", "ipr", "gap"]
 MOST_INPUTS = 4096
 """Inputs of a consumer up to which elimination takes seconds: its time grows with their cube."""
 UNSEEN = "needs calibration inputs, and what flows into a weight that reads them is not known"
 
 
-def exact(units: Units) -> Kept | Refusal:
-    """Only what changes no output: units that nothing reads, that never varied, or that are there twice."""
-    keep = np.ones(units.units, np.bool_)
-    weights = [consumer.weight.copy() for consumer in units.consumers]
-    offsets = [np.zeros(len(weight), np.float32) for weight in weights]
-    fixed = _fixed(units)
-    for unit in map(int, np.flatnonzero(fixed)):
-        keep[unit] = False
-        for consumer, weight, offset in zip(units.consumers, weights, offsets, strict=True):
-            span = _span(unit, consumer, units.units)
-            if consumer.inputs is not None:
-                offset[:] += (weight[:, span] @ consumer.inputs.mean[span]).astype(np.float32)
-            weight[:, span] = 0
-    for unit, first in enumerate(units.alike):
-        if keep[unit] and first != unit and keep[first]:
-            keep[unit] = False
-            for consumer, weight in zip(units.consumers, weights, strict=True):
-                weight[:, _span(int(first), consumer, units.units)] += weight[:, _span(unit, consumer, units.units)]
-                weight[:, _span(unit, consumer, units.units)] = 0
-    if keep.all():
-        return Refusal("every unit differs from all others, varies and is read")
-    if not keep.any():
-        keep[0] = True
-    return Kept(np.flatnonzero(keep), tuple(weights), tuple(o if o.any() else None for o in offsets))
-
-
-def masked(units: Units, share: float, score: Score | None, compensate: bool) -> Kept | Refusal:
+def masked(units: Units, share: float, score: Score | None, basis: Basis, *, compensate: bool) -> Kept | Refusal:
     """The share of the units that matters most, with the weights that read them made up for the others."""
     count = max(1, round(share * units.units))
     if count >= units.units:
@@ -53,10 +29,30 @@ def masked(units: Units, share: float, score: Score | None, compensate: bool) ->
         return Refusal(f"score={score} {UNSEEN}")
     small = all(consumer.weight.shape[1] <= MOST_INPUTS for consumer in units.consumers)
     if reads is not None and (score == "eliminate" or (score is None and small)):
-        keep = eliminate(reads, units.units, count)
-    else:
-        keep = np.sort(np.argsort(_prices(units, score), kind="stable")[-count:])
-    if reads is None or not compensate:
+        return _without(units, eliminate(reads, units.units, count), reads if compensate else None)
+    prices = generality(units, basis) if score == "ipr" else _prices(units, score)
+    if prices is None:
+        return Refusal(f"score=ipr {UNSEEN}")
+    keep = np.sort(np.argsort(prices, kind="stable")[-count:])
+    return _without(units, keep, reads if compensate else None)
+
+
+def polarized(units: Units, compensate: bool) -> Kept | Refusal:
+    """The units whose BatchNormalization scales are not of the lower of two clusters."""
+    if units.factors is None:
+        return Refusal("score=gap goes by the scales of a BatchNormalization, and they go through none")
+    threshold = gap(units.factors)
+    if threshold is None:
+        return Refusal("the scales of their BatchNormalization are no two clusters: nothing polarized them")
+    reads = _reads(units)
+    if reads is None:
+        return Refusal(f"score=gap {UNSEEN}")
+    return _without(units, np.flatnonzero(units.factors > threshold), reads if compensate else None)
+
+
+def _without(units: Units, keep: npt.NDArray[np.intp], reads: list[Read] | None) -> Kept:
+    """The units that stay, their consumers made up for the others where that is asked for."""
+    if reads is None:
         cut = [_only(consumer, keep, units.units) for consumer in units.consumers]
         return Kept(keep, tuple(cut), (None,) * len(cut))
     return Kept(keep, tuple(refit(read, units.units, keep) for read in reads), (None,) * len(reads))
@@ -76,18 +72,10 @@ def _prices(units: Units, score: Score | None) -> npt.NDArray[np.float64]:
     """By what units stay: second moment times outgoing norm, or the norms of what computes and what reads them."""
     known = score != "magnitude" and all(consumer.inputs is not None for consumer in units.consumers)
     prices = np.zeros(units.units)
-    for weight, inputs in units.consumers:
+    for weight, inputs, *_ in units.consumers:
         found = norms(weight, inputs.second_moment if known and inputs is not None else None, units.units)
         prices += found / (found.sum() or 1.0)
     return prices if known else prices * np.square(units.scales)
-
-
-def _fixed(units: Units) -> npt.NDArray[np.bool_]:
-    """Which units change nothing, or always the same."""
-    unread = np.all([norms(c.weight, None, units.units) == 0 for c in units.consumers], 0)
-    inputs = [consumer.inputs for consumer in units.consumers]
-    seen = [still(found.mean, found.second_moment, units.units) for found in inputs if found is not None]
-    return np.asarray(unread | np.all(seen, 0) if len(seen) == len(inputs) else unread, np.bool_)
 
 
 def _span(unit: int, consumer: Consumer, units: int) -> slice:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from regc.compiler.report import text
 from regc.compiler.report.page.checks import calibration, recovery, verification
-from regc.compiler.report.page.weights import activity, passes, refusals, units, weights
+from regc.compiler.report.page.weights import activity, gates, passes, refusals, units, weights
 
 if TYPE_CHECKING:
     from regc.compiler.report import Report
@@ -19,7 +19,7 @@ _STYLE = Path(__file__).with_name("style.css")
 def page(report: Report) -> str:
     """The page as HTML text."""
     title = f"regc: {report.model}"
-    parts = [_head(report), _cards(report), units(report), weights(report), activity(report)]
+    parts = [_head(report), _cards(report), gates(report), units(report), weights(report), activity(report)]
     parts += [refusals(report), passes(report), calibration(report), recovery(report)]
     if report.verification is not None:
         parts.append(verification(report.verification))

@@ -1,4 +1,4 @@
-"""What became of each weight and of units, as HTML."""
+"""What became of each weight, of units and of gates, as HTML."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from regc.compiler.report import text
 from regc.compiler.report.activity import HEADINGS, LEGEND, activity_rows
+from regc.compiler.report.gates import GATES, gate_rows
 from regc.compiler.report.page.markup import bar, columns, soft, table
 from regc.compiler.report.summary import by_pass, in_rows, refused
 from regc.compiler.report.units import UNITS, kept_whole, rows_of
@@ -38,6 +39,12 @@ def activity(report: Report) -> str:
     ]
     used = table(HEADINGS, rows, numeric=(1, 3, 4))
     return f"<h2>Inputs used</h2>\n{used}<p class='soft'>{escape(LEGEND)}</p>" if rows else ""
+
+
+def gates(report: Report) -> str:
+    """How gates varied and what became of them, those first that are safest to settle."""
+    rows = [tuple(map(escape, row)) for row in gate_rows(report.gates)]
+    return f"<h2>Gates</h2>\n{table(GATES, rows, numeric=(2, 3, 4))}" if rows else ""
 
 
 def units(report: Report) -> str:

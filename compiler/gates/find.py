@@ -1,0 +1,103 @@
+"""Gates of a model: tensors that scale, open or choose between others, by what the model has learned.
+
+- what a Mul has for a factor when a Sigmoid, a HardSigmoid, or a comparison, a rounding or a clipping has computed it;
+  not so in an activation, which gates a tensor by itself,
+- what a Where chooses by,
+- what a BatchNormalization gives, whose scales may have closed a branch.
+
+What no weight has a part in is a mask that belongs to the inputs, and no gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from regc.compiler.calibration.stages import upstream
+from regc.compiler.lower.shapes import dimensions
+from regc.compiler.model import Model
+from regc.compiler.sites import Site
+from regc.compiler.sites.chains import trace
+
+Dims = tuple[int | str, ...]
+_STANDARD = (None, "", "ai.onnx")
+_BINARY = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor", "Not"})
+_FACTORS = frozenset({"Sigmoid", "HardSigmoid", "Round", "Ceil", "Floor", "Clip", "Sign", "Cast", "Where"})
+_NEAR = 4
+"""Nodes between a tensor and its gate up to which the tensor gates itself: Mul(x, Clip(Add(x, 3)) / 6)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """A gate: ``tensor`` has its values, one for each place along ``axis`` (counted from the front)."""
+
+    tensor: gs.Tensor
+    op: str
+    axis: int
+    dims: Dims
+
+    @property
+    def values(self) -> int | None:
+        """How many values it has for one sample and place; None where that is not known."""
+        size = self.dims[self.axis]
+        return size if isinstance(size, int) else None
+
+
+def find_gates(model: Model, sites: list[Site]) -> list[Gate]:
+    """The gates of the main graph, in the order of the nodes that compute them."""
+    dims, learned = dimensions(model), upstream(model.graph, sites)
+    return [
+        Gate(tensor, op, _axis(op, dims[tensor.name]), dims[tensor.name])
+        for node in model.graph.nodes
+        if node.domain in _STANDARD and node.outputs
+        for tensor, op in _gates(node)
+        if dims.get(tensor.name) and learned.get(id(tensor)) and trace(tensor) is None
+    ]
+
+
+def _gates(node: gs.Node) -> Iterator[tuple[gs.Tensor, str]]:
+    tensor = node.outputs[0]
+    if node.op == "BatchNormalization":
+        yield tensor, node.op
+    elif any(reader.op == "Where" and reader.inputs[0] is tensor for reader in tensor.outputs):
+        yield tensor, "Where"
+    elif node.op in _FACTORS and _scales(node):
+        yield tensor, node.op
+
+
+def _scales(node: gs.Node) -> bool:
+    """Whether the output of a node scales another tensor than what it is itself computed from."""
+    tensor = node.outputs[0]
+    near = set(_near(node, _NEAR))
+    for reader in tensor.outputs:
+        for other in reader.inputs if reader.op == "Mul" else ():
+            after = other.inputs and id(tensor) in set(_near(other.inputs[0], _NEAR))
+            if other is not tensor and id(other) not in near and not after and trace(other) is None:
+                return node.op != "Cast" or _binary(node)
+    return False
+
+
+def _binary(cast: gs.Node) -> bool:
+    producer = cast.inputs[0].inputs[0] if cast.inputs[0].inputs else None
+    return producer is not None and producer.op in _BINARY
+
+
+def _near(node: gs.Node, steps: int) -> Iterator[int]:
+    for tensor in node.inputs:
+        yield id(tensor)
+        if steps and tensor.inputs:
+            yield from _near(tensor.inputs[0], steps - 1)
+
+
+def _axis(op: str, dims: Dims) -> int:
+    """The axis of the channels: the second of images and of what was pooled from them, otherwise the last."""
+    channels = op == "BatchNormalization" or len(dims) > 3 or (len(dims) == 3 and dims[-1] == 1)
+    return 1 if channels and len(dims) > 1 else len(dims) - 1
+
+
+def covers(dims: Mapping[str, Dims], other: gs.Tensor, result: gs.Tensor) -> bool:
+    """Whether a tensor alone gives a result its shape."""
+    known = dims.get(other.name)
+    return known is not None and known == dims.get(result.name)
