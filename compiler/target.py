@@ -12,14 +12,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from regc.compiler.errors import UsageError
 from regc.compiler.filters import Filtered
 from regc.compiler.suggest import nearest
 from regc.compiler.terms import Coded, NBits, Operated, Product, Sum, Term
-from regc.runtime_ops import nbits, ops
-from regc.runtime_ops.ops import MATMULNBITS, ON_CUDA, OPERATORS, Operator
+from regc.runtime_ops import nbits, ops, typed
+from regc.runtime_ops.ops import MATMULNBITS, ON_CUDA, OPERATORS, TYPED, Operator
 
 if TYPE_CHECKING:
     from regc.compiler.passes import SiteInfo
@@ -66,10 +68,13 @@ class Target(ABC):
         ``rows`` are those of one product, None where they are not known.
         """
 
-    @property
-    def operators(self) -> Mapping[str, Operator]:
-        """Our operators, with the bodies that are written into models."""
+    def operators(self, opset: int) -> Mapping[str, Operator]:
+        """Our operators, with the bodies that are written into models of this opset."""
         return OPERATORS
+
+    def takes(self, dtype: np.dtype[Any], opset: int) -> bool:
+        """Whether our products take and give activations of a type, without casts around them."""
+        return dtype == np.float32
 
     def check(self, opset: int) -> None:  # noqa: B027 - mostly any opset will do
         """Raise UsageError for an opset at which nothing can be emitted as asked for."""
@@ -127,8 +132,7 @@ class Cpu(Target):
 class CpuNBits(Cpu):
     """Our operators, with bodies that call MatMulNBits where it takes their weights."""
 
-    @property
-    def operators(self) -> Mapping[str, Operator]:  # noqa: D102
+    def operators(self, opset: int) -> Mapping[str, Operator]:  # noqa: D102
         return OPERATORS | MATMULNBITS
 
     def check(self, opset: int) -> None:  # noqa: D102
@@ -158,6 +162,14 @@ class Cuda(Target):
     """Our operators as far as the CUDA provider has them. Where they win has not been measured on a GPU."""
 
     name: ClassVar[str] = "cuda"
+
+    def operators(self, opset: int) -> Mapping[str, Operator]:
+        """With bodies for all types that they take."""
+        return OPERATORS | TYPED if opset >= typed.SINCE_OPSET else OPERATORS
+
+    def takes(self, dtype: np.dtype[Any], opset: int) -> bool:
+        """float16 and bfloat16 too: a cast reads and writes all of a tensor, at one kernel each."""
+        return dtype == np.float32 or (opset >= typed.SINCE_OPSET and dtype.name in ("float16", "bfloat16"))
 
     def operator(self, term: Operated, opset: int) -> str | None:
         """The first that is legal at this opset."""

@@ -3,6 +3,9 @@
 The body *is* the definition of an operator. Written into a model as a model-local function of the same domain and
 name, it lets any ONNX Runtime run the model without our library (the decoding is folded at load); with the library
 registered the node stays and our kernel runs. A body is legal at the model's own opset, from ``since_opset`` up.
+
+Products take x, and what is added, in float32, float16 or bfloat16 and give the same type; they compute in float32 and
+round once. Models with activations of two bytes have bodies that cast (``TYPED``).
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,8 +17,21 @@ from regc.runtime_ops import bodies, integers, lookup, nbits, regions
 from regc.runtime_ops.body import SIZES
 from regc.runtime_ops.endings import ENDINGS
 from regc.runtime_ops.operator import DOMAIN, MIN_IR_VERSION, VERSION, Operator, ending_in
+from regc.runtime_ops.typed import typed
 
-__all__ = ["DOMAIN", "MATMULNBITS", "MIN_IR_VERSION", "OPERATORS", "VERSION", "Operator", "functions", "loses", "wins"]
+__all__ = [
+    "DOMAIN",
+    "MATMULNBITS",
+    "MIN_IR_VERSION",
+    "ON_CUDA",
+    "OPERATORS",
+    "TYPED",
+    "VERSION",
+    "Operator",
+    "functions",
+    "loses",
+    "wins",
+]
 
 _TERNARY_INPUTS = ("codes", "multiplier", "scale", "bias", "shape")
 """What follows x in all operators that multiply by ternary weights."""
@@ -205,6 +221,13 @@ ON_CUDA = frozenset(
     operator.name for operator in (*_MULTIPLY, *_ENDING_IN, *_GATHER) if not operator.name.startswith("TernaryConv")
 )
 """The operators that the CUDA provider has, too."""
+
+TYPED: dict[str, Operator] = {
+    operator.name: typed(operator)
+    for operator in (*_MULTIPLY, *_ENDING_IN)
+    if not operator.name.startswith("TernaryConv")
+}
+"""The products with bodies for activations of float16 and bfloat16 also: see :mod:`regc.runtime_ops.typed`."""
 
 
 def _by_nbits(base: Operator) -> Iterable[Operator]:

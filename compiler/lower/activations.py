@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ POINTS: Samples = np.concatenate([np.linspace(-12, 12, 193), [-1000.0, -60.0, 60
 """Where functions are compared. All that are built below are analytic: alike here, they are alike everywhere."""
 TOLERANCE = 1e-6
 """Relative to max(1, |x|): more than constants rounded to float32 do, less than GELU's two forms differ by."""
+HALF_TOLERANCE = 6e-5
+"""The same where constants are rounded to float16, which changes GELU by up to 3e-5; its two forms differ by 2e-4."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,15 @@ class Activation:
     output: gs.Tensor
 
 
-def activation_of(tensor: gs.Tensor, nodes_here: Callable[[gs.Node], bool], kept: set[int]) -> Activation | None:
-    """The activation that follows a float32 tensor; None when it is not followed by one and by nothing else.
+def tolerance_of(dtype: np.dtype[Any]) -> float:
+    """How far an activation in a type may be from what it is taken for."""
+    return TOLERANCE if dtype.itemsize > 2 else HALF_TOLERANCE
+
+
+def activation_of(
+    tensor: gs.Tensor, nodes_here: Callable[[gs.Node], bool], kept: set[int], tolerance: float = TOLERANCE
+) -> Activation | None:
+    """The activation that follows a tensor; None when it is not followed by one and by nothing else.
 
     ``nodes_here`` tells whether a node is in the tensor's graph, ``kept`` has the identities of graph outputs.
     """
@@ -54,7 +64,7 @@ def activation_of(tensor: gs.Tensor, nodes_here: Callable[[gs.Node], bool], kept
         region.append(node.outputs[0])
         values[id(node.outputs[0])] = result
         if all(tensor is node.outputs[0] or _internal(tensor, nodes, kept) for tensor in region):
-            ending = next((name for name, known in _KNOWN.items() if _close(result, known)), None)
+            ending = next((name for name, known in _KNOWN.items() if _close(result, known, tolerance)), None)
             if ending is not None:
                 return Activation(ending, tuple(nodes), node.outputs[0])
     return None
@@ -101,8 +111,8 @@ def _scalar(tensor: gs.Tensor) -> Samples | None:
     return load_values(constant).astype(np.float64).reshape(())
 
 
-def _close(result: Samples, known: Samples) -> bool:
-    return bool((np.abs(result - known) <= TOLERANCE * np.maximum(1, np.abs(POINTS))).all())
+def _close(result: Samples, known: Samples, tolerance: float) -> bool:
+    return bool((np.abs(result - known) <= tolerance * np.maximum(1, np.abs(POINTS))).all())
 
 
 def _erf(x: Samples) -> Samples:

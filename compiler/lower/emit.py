@@ -101,7 +101,7 @@ class Emitter:
     def multiply(self, term: Term, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue = NOTHING) -> gs.Tensor:
         """``x @ W.T`` and what follows, for ``x [..., K]`` of type ``dtype``, as is the result.
 
-        An ending asks for a term that :meth:`Operands.ends_in_ours`, and for float32.
+        An ending asks for a term that :meth:`Operands.ends_in_ours`, and for a type that our operators take.
         """
         match term:
             case Product():
@@ -121,7 +121,7 @@ class Emitter:
 
     def _multiply_sum(self, term: Sum, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
         first = self.multiply(term.first, x, dtype, then)
-        if dtype == _FLOAT32 and self.operands.ends_in_ours(term.second):
+        if self.operands.takes(dtype) and self.operands.ends_in_ours(term.second):
             return self.multiply(term.second, x, dtype, Epilogue(ending="Add", other=first))
         return self.op("Add", [first, self.multiply(term.second, x, dtype)])
 
@@ -134,8 +134,9 @@ class Emitter:
         operand = term.operand
         operator = None if operand is None else self.operands.target.operator(operand, self.operands.model.opset)
         if operand is not None and operator is not None:
-            product = self._multiply_by_ours(operator, operand, term.prepare(self, whole), _FLOAT32, then)
-            return self.cast(product, _FLOAT32, dtype)
+            kind = self._taken(dtype)
+            ready = self.cast(term.prepare(self, whole), _FLOAT32, kind)
+            return self.cast(self._multiply_by_ours(operator, operand, ready, kind, then), kind, dtype)
         return self.multiply(term.inner, self.cast(term.write(self, whole), _FLOAT32, dtype), dtype, then)
 
     def _biased(self, product: gs.Tensor, bias: gs.Constant | None, dtype: np.dtype[Any]) -> gs.Tensor:
@@ -165,14 +166,19 @@ class Emitter:
         self, operator: str, term: Operated, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue
     ) -> gs.Tensor:
         inputs: dict[str, gs.Tensor] = dict(self.operands.of(term, self.name))
-        inputs["x"] = self.cast(x, dtype, _FLOAT32)
+        kind = self._taken(dtype)
+        inputs["x"] = self.cast(x, dtype, kind)
         inputs["bias"] = then.bias or self.operands.small(np.zeros(1, np.float32), "regc.no_bias")
         if then.other is not None:
             inputs["other"] = then.other
         ended = operator + then.ending
         sizes = self.operands.target.sizes(ended, term)
         product = self.ours(ended, [inputs[key] for key in OPERATORS[ended].inputs], **sizes)
-        return self.cast(product, _FLOAT32, dtype)
+        return self.cast(product, kind, dtype)
+
+    def _taken(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """The type in which our products take activations of a type."""
+        return dtype if self.operands.takes(dtype) else _FLOAT32
 
     def insert(self, graph: gs.Graph, result: gs.Tensor, output: gs.Tensor, *, before: gs.Node | None = None) -> None:
         """Put the nodes into ``graph`` (at its start, or before a node) and let ``output`` be what computes ``result``.

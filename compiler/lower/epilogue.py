@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from regc.compiler.lower.activations import activation_of
+from regc.compiler.lower.activations import TOLERANCE, activation_of
 from regc.compiler.model import load_values
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.terms import Float32
@@ -37,7 +37,8 @@ class Followers:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Of a product: its graph, the identities of all graph outputs, its N outputs and the rank of its result.
+    """Of a product: its graph, the identities of all graph outputs, its N outputs, the rank of its result, and how far
+    an activation behind it may be from what it is taken for.
 
     ``rank`` is at least 1; where it is not known, that is all that counts on.
     """
@@ -46,6 +47,7 @@ class Surroundings:
     kept: set[int]
     outputs: int
     rank: int = 1
+    tolerance: float = TOLERANCE
 
     def holds(self, node: gs.Node) -> bool:
         """Whether a node is in the graph itself, not in the body of another of its nodes."""
@@ -53,7 +55,7 @@ class Surroundings:
 
 
 def followers(product: gs.Tensor, here: Surroundings, *, biased: bool = False) -> Followers:
-    """What follows a float32 product; ``biased`` tells that the operator has a bias already."""
+    """What follows a product; ``biased`` tells that the operator has a bias already."""
     found = Followers(product)
     for look in (_bias, _activation, _sum):
         if look is not _bias or not biased:
@@ -78,7 +80,7 @@ def _bias(found: Followers, here: Surroundings) -> Followers | None:
 
 
 def _activation(found: Followers, here: Surroundings) -> Followers | None:
-    activation = activation_of(found.output, here.holds, here.kept)
+    activation = activation_of(found.output, here.holds, here.kept, here.tolerance)
     if activation is None:
         return None
     return Followers(activation.output, (*found.nodes, *activation.nodes), found.bias, activation.ending)

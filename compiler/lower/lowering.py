@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from regc.compiler.lower.activations import tolerance_of
 from regc.compiler.lower.convolve import convolution_ends_in_ours, convolve, convolves
 from regc.compiler.lower.emit import Emitter, Epilogue
 from regc.compiler.lower.epilogue import Followers, Surroundings, followers
@@ -77,10 +78,11 @@ class Lowering:
     def _followers(self, reader: Reader, term: Term) -> Followers:
         """The nodes behind the reader's that the operator for the term does, too."""
         node, product = reader.node, reader.node.outputs[0]
-        if reader.dtype != _FLOAT32 or not self._ends_in_ours(reader, term):
+        if not self.operands.takes(reader.dtype) or not self._ends_in_ours(reader, term):
             return Followers(product)
         rank = max(1, len(node.inputs[0].shape or ()))
-        here = Surroundings(reader.graph, {id(output) for output in self.scopes.outputs()}, term.shape[0], rank)
+        kept = {id(output) for output in self.scopes.outputs()}
+        here = Surroundings(reader.graph, kept, term.shape[0], rank, tolerance_of(reader.dtype))
         return followers(product, here, biased=node.op == "Conv" or _gemm_bias(node) is not None)
 
     def _ends_in_ours(self, reader: Reader, term: Term) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
@@ -36,6 +37,10 @@ class Operands:
         """The packed operands of a term as constants, by input name; ``name`` is the weight's."""
         self._leaves.append(leaf)
         return {key: self._once(leaf, key, name, values) for key, values in leaf.operands().items()}
+
+    def takes(self, dtype: np.dtype[Any]) -> bool:
+        """Whether our products take and give activations of a type."""
+        return self.target.takes(dtype, self.model.opset)
 
     def ends_in_ours(self, term: Term) -> bool:
         """Whether an operator of ours gives the product with a term, so that an epilogue can be its own."""

@@ -175,7 +175,7 @@ class PassManager:
             records.append(outcome.record(emitted, self.target))
         used = lowering.operands.operators
         self.target.check_used(used)
-        model.add_functions(ops.functions(used, model.opset, self.target.operators))
+        model.add_functions(ops.functions(used, model.opset, self.target.operators(model.opset)))
         if any(record.changed for record in records):
             fold_shapes(model)
         return records

@@ -31,7 +31,8 @@ def paying(outcomes: Sequence[Outcome], model: Model, target: Target) -> list[Ou
     if not all(term.linear for term in terms.values()):
         return list(outcomes)
     saved = sum(outcome.site.nbytes - outcome.nbytes(target) for outcome in outcomes)
-    bodies = sum(body.ByteSize() for body in ops.functions(_used(model, terms, target), model.opset, target.operators))
+    functions = ops.functions(_used(model, terms, target), model.opset, target.operators(model.opset))
+    bodies = sum(body.ByteSize() for body in functions)
     if saved > bodies:
         return list(outcomes)
     reason = f"all weights together would save {saved:,} bytes, less than the {bodies:,} of the operators' definition"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -22,7 +24,7 @@ from regc.compiler.verify.placement import Elsewhere, elsewhere, read_profile
 from regc.compiler.verify.running import Runner
 from regc.passes import RF8, Int, LowRank, Ternary
 from regc.runtime_ops.ops import ON_CUDA, OPERATORS
-from support import model, normal, op_types
+from support import model, normal, op_types, run
 
 CUDA = "CUDAExecutionProvider"
 PRODUCTS = Path(__file__).parents[2] / "runtime_ops" / "csrc" / "cuda" / "operators.cpp"
@@ -60,6 +62,45 @@ def test_target_cuda_emits_what_runs_there(passes: list[Any], tmp_path: Path) ->
     onnx.checker.check_model(out)
     check = verify_compiled(tmp_path / "m.onnx", out)
     assert check.with_library == check.without_library == "ok"
+
+
+HALF = """g (T[n,64] x, T[n,48] r) => (T[n,48] y) {
+    p = MatMul(x, w) u = Add(p, b)
+    d = Div(u, s) e = Erf(d) a = Add(e, one) m = Mul(u, a) h = Mul(m, half)
+    q = MatMul(h, v) y = Add(q, r)
+}"""
+"""A block of a transformer as exporters write it, in a type T."""
+
+
+def half_layers(dtype: Any, opset: int = 17) -> onnx.ModelProto:
+    values = {"w": normal(64, 48), "b": normal(48), "v": normal(48, 48), "s": math.sqrt(2), "one": 1, "half": 0.5}
+    constants = {name: np.asarray(value).astype(dtype) for name, value in values.items()}
+    return model(HALF.replace("T[", f"{np.dtype(dtype).name}["), opset=opset, **constants)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_activations_of_two_bytes_stay_so(dtype: Any) -> None:
+    """On a GPU: without casts, and with what follows a product in its operator."""
+    small = compile_model(half_layers(dtype), [Ternary()], target="cuda").model.to_proto()
+    onnx.checker.check_model(small, full_check=True)
+    assert op_types(small) == ["ai.regc::TernaryMatMulGelu", "ai.regc::TernaryMatMulAdd"]
+    assert "Cast" in op_types(compile_model(half_layers(dtype), [Ternary()]).model.to_proto())
+
+
+def test_they_are_cast_where_bodies_cannot(tmp_path: Path) -> None:
+    small = compile_model(half_layers(np.float16, opset=14), [Ternary()], target="cuda").model.to_proto()
+    assert op_types(small)[:3] == ["Cast", "ai.regc::TernaryMatMul", "Cast"]
+
+
+def test_a_float16_model_for_cuda_runs_anywhere() -> None:
+    proto = half_layers(np.float16)
+    small = compile_model(proto, [RF8()], target="cuda").model.to_proto()
+    feeds = {"x": normal(5, 64, seed=7).astype(np.float16), "r": normal(5, 48, seed=8).astype(np.float16)}
+    (original,) = run(proto, feeds)
+    for library in (True, False):
+        (y,) = run(small, feeds, library=library)
+        assert y.dtype == np.float16
+        np.testing.assert_allclose(y, original, rtol=0.1, atol=0.1 * np.abs(original).max())
 
 
 def test_convolutions_stay_those_of_the_provider(tmp_path: Path) -> None:

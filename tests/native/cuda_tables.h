@@ -81,12 +81,16 @@ inline void check_add(Random& random, int) {
     shape.b_stride[axis] = repeated[1][axis] ? 0 : count[1];
     for (int i = 0; i < 2; ++i) count[i] *= repeated[i][axis] ? 1 : size[axis];
   }
+  const auto type = static_cast<cuda::Type>(random() % 3);
   Exact<float> a(static_cast<size_t>(count[0]));
-  Exact<float> b(static_cast<size_t>(count[1]));
+  Exact<float> values(static_cast<size_t>(count[1]));
+  Typed b(type, values.size());
   fill(random, a.data(), a.size(), false);
-  fill(random, b.data(), b.size(), false);
-  Guarded<float> sum(shape.count);
-  if (cuda::add(a.data(), b.data(), sum.data(), shape, nullptr) != 0) fail("not launched");
+  fill(random, values.data(), values.size(), false);
+  for (size_t i = 0; i < values.size(); ++i) b.set(i, values[i]);
+  Guarded<uint8_t> sum(shape.count * (type == cuda::Type::float32 ? 4 : 2));
+  Typed expected(type, 1);
+  if (cuda::add(a.data(), b.data(), sum.data(), type, shape, nullptr) != 0) fail("not launched");
   if (!sum.intact()) fail("wrote outside of its output");
   for (size_t i = 0; i < shape.count; ++i) {
     const auto at = static_cast<int64_t>(i);
@@ -96,8 +100,8 @@ inline void check_add(Random& random, int) {
       places[0] += index[axis] * shape.a_stride[axis];
       places[1] += index[axis] * shape.b_stride[axis];
     }
-    if (sum.data()[i] != a[static_cast<size_t>(places[0])] + b[static_cast<size_t>(places[1])])
-      fail("a sum is wrong");
+    expected.set(0, a[static_cast<size_t>(places[0])] + b.get(static_cast<size_t>(places[1])));
+    if (cuda::load_element(sum.data(), i, type) != expected.get(0)) fail("a sum is wrong");
   }
 }
 

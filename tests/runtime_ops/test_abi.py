@@ -27,6 +27,8 @@ static_assert(offsetof(OrtApiBase, GetVersionString) == offsetof(regc::abi::ApiB
 static_assert(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT == static_cast<int>(regc::abi::kFloat));
 static_assert(ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 == static_cast<int>(regc::abi::kUInt8));
 static_assert(ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 == static_cast<int>(regc::abi::kInt64));
+static_assert(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 == static_cast<int>(regc::abi::kFloat16));
+static_assert(ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 == static_cast<int>(regc::abi::kBFloat16));
 static_assert(OrtMemTypeCPUInput == static_cast<int>(regc::abi::kHostInput));
 static_assert(OrtMemTypeDefault == static_cast<int>(regc::abi::kProviderMemory));
 static_assert(ORT_FAIL == static_cast<int>(regc::abi::kFail));

@@ -28,6 +28,7 @@ from .packed import (
 )
 from .test_gather import GATHERS, table
 from .test_gather import model as lookup
+from .test_types import TYPES, rounded, typed_model
 
 ROOT = Path(__file__).parents[2]
 EXACT = (*INT8, "TernaryMatMulFloat", "Ternary5MatMulFloat")
@@ -112,6 +113,19 @@ def test_sums(op: str, other_shape: tuple[int, ...], built: Path, monkeypatch: p
     proto = model(op + "Add", {**inputs, "other": other}, variable=("other",), function=False, shape_of_y=False)
     expected = by_kernel(proto, x, "avx512", other=other)
     assert_same_bits(emulated(built, monkeypatch, proto, x=x, other=other), expected)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("rows", [3, 12])
+def test_types(rows: int, kind: int, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of what is added, of the shape of the product and repeated."""
+    for op, other_shape in (("TernaryMatMul", None), ("TernaryMatMulAdd", (rows, 37)), ("TernaryMatMulAdd", (37,))):
+        inputs, x = weights("TernaryMatMul", SHAPE, 32), normal(rows, SHAPE[1])
+        others = {} if other_shape is None else {"other": normal(*other_shape)}
+        proto = typed_model(op, {**inputs, **others}, kind, bodies=False)
+        y = emulated(built, monkeypatch, proto, x=x, **others)
+        assert_same_bits(y, by_kernel(proto, x, "avx512", **others))
+        assert_same_bits(y, rounded(y, kind))
 
 
 @pytest.mark.parametrize("leading", [(), (0,), (2, 3)])

@@ -26,7 +26,9 @@ constexpr uint32_t kApiVersion = 17;
 constexpr size_t kApiEntries = 275;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kAny = 0, kFloat = 1, kUInt8 = 2, kInt32 = 6, kInt64 = 7 };
+enum ElementType : int {
+  kAny = 0, kFloat = 1, kUInt8 = 2, kInt32 = 6, kInt64 = 7, kFloat16 = 10, kBFloat16 = 16
+};
 enum AttributeType : int { kInts = 2 };
 enum MemoryType : int { kHostInput = -2, kProviderMemory = 0 };
 

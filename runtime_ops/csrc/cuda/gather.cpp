@@ -30,11 +30,10 @@ class Gather {
     const Tensor indices = inputs_.at(context, 0);
     if (indices.type != abi::kInt64 && indices.type != abi::kInt32)
       throw InvalidInput(node_ + "indices is neither int32 nor int64");
-    size_t count = 1;
-    for (const int64_t size : indices.shape) count *= static_cast<size_t>(size);
+    const size_t count = ops::count_of(indices.shape);
     Shape shape = indices.shape;
     shape.push_back(static_cast<int64_t>(table.columns));
-    float* y = ops::output(op_.api, context, shape);
+    void* y = ops::output(op_.api, context, shape);
     const Stream stream = stream_of(op_.api, context);
     check_cuda(gather(table, {indices.data, indices.type == abi::kInt64, count}, y, Type::float32, stream), node_);
   }

@@ -210,10 +210,10 @@ Error gather(const Table& table, const Indices& indices, void* y, Type type, Str
   return launch(gather_rows, {static_cast<unsigned>(indices.count)}, kCopyThreads, on, a);
 }
 
-Error add(const float* a, const float* b, float* sum, const Broadcast& shape, Stream on) {
+Error add(const float* a, const void* b, void* sum, Type type, const Broadcast& shape, Stream on) {
   if (shape.count == 0) return 0;
   const auto blocks = static_cast<unsigned>(kernels::min_of(ceil_div(shape.count, kCopyThreads), 65536));
-  return launch(add_broadcast, {blocks}, kCopyThreads, on, AddArgs{a, b, sum, shape});
+  return launch(add_broadcast, {blocks}, kCopyThreads, on, AddArgs{a, b, sum, type, shape});
 }
 
 }  // namespace regc::cuda

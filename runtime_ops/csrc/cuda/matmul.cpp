@@ -34,11 +34,18 @@ void fill_strides(const Shape& tensor, const Shape& shape, int64_t* strides) {
   }
 }
 
+Type kernel_type(abi::ElementType element) {
+  return element == abi::kFloat ? Type::float32 : element == abi::kFloat16 ? Type::float16 : Type::bfloat16;
+}
+
 // A node of a session.
 class MatMul {
  public:
   MatMul(const MatMulOperator& op, const OrtKernelInfo* info)
-      : op_(op), node_(ops::node_prefix(op.api, info, op.name)), inputs_(op.api, op.inputs, node_) {
+      : op_(op),
+        type_(kernel_type(op.element)),
+        node_(ops::node_prefix(op.api, info, op.name)),
+        inputs_(op.api, op.inputs, node_) {
     const auto tensors = inputs_.constants(info, op_.spec.inputs.size());
     if (tensors) constant_ = read(*tensors);
   }
@@ -58,8 +65,8 @@ class MatMul {
     for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= static_cast<size_t>(shape[i]);
     shape.back() = static_cast<int64_t>(weight.outputs);
     if (op_.adds()) return multiply_and_add(weight, x, rows, shape, context);
-    float* y = ops::output(op_.api, context, shape);
-    multiply(weight, x, rows, {y, nullptr, Type::float32, op_.ending}, context);
+    void* y = ops::output(op_.api, context, shape);
+    multiply(weight, x, rows, {y, nullptr, type_, op_.ending}, context);
   }
 
  private:
@@ -67,15 +74,15 @@ class MatMul {
     if (rows == 0) return;
     const DeviceMemory scratch(op_.api, context, scratch_bytes(weight, rows));
     const Stream stream = stream_of(op_.api, context);
-    check_cuda(cuda::multiply(weight, {x.data, Type::float32}, rows, out, scratch.data(), stream), node_);
+    check_cuda(cuda::multiply(weight, {x.data, type_}, rows, out, scratch.data(), stream), node_);
   }
 
   void multiply_and_add(const Weight& weight, const Tensor& x, size_t rows, const Shape& shape,
                         OrtKernelContext* context) const {
     const Tensor other = inputs_.at(context, op_.inputs.size() - 1);
     const Shape whole = ops::broadcast(shape, other.shape, op_.inputs.back().name, node_);
-    float* y = ops::output(op_.api, context, whole);
-    if (shape == other.shape) return multiply(weight, x, rows, {y, other.data, Type::float32, op_.ending}, context);
+    void* y = ops::output(op_.api, context, whole);
+    if (shape == other.shape) return multiply(weight, x, rows, {y, other.data, type_, op_.ending}, context);
     if (whole.size() > kMaxRank)
       throw InvalidInput(node_ + "other is repeated to more than " + std::to_string(kMaxRank) + " dimensions");
     const DeviceMemory product(op_.api, context, rows * weight.outputs * sizeof(float));
@@ -84,8 +91,8 @@ class MatMul {
     for (size_t i = 0; i < whole.size(); ++i) sum.count *= static_cast<size_t>(sum.size[i] = whole[i]);
     fill_strides(shape, whole, sum.a_stride);
     fill_strides(other.shape, whole, sum.b_stride);
-    check_cuda(add(static_cast<const float*>(product.data()), other.as<float>(), y, sum, stream_of(op_.api, context)),
-               node_);
+    const auto* sums = static_cast<const float*>(product.data());
+    check_cuda(add(sums, other.data, y, type_, sum, stream_of(op_.api, context)), node_);
   }
 
   // The weight after the CPU's own checks, to which what they look into is copied.
@@ -139,6 +146,7 @@ class MatMul {
   }
 
   const MatMulOperator& op_;
+  const Type type_;
   const std::string node_;
   const ops::Inputs inputs_;
   std::optional<Weight> constant_;
@@ -147,8 +155,8 @@ class MatMul {
 }  // namespace
 
 MatMulOperator::MatMulOperator(const abi::Api& runtime, const ops::MatMulSpec& base, const ops::EndingSpec& follows,
-                               Format of)
-    : ops::Operator(runtime, base, follows), format(of) {
+                               abi::ElementType type, Format of)
+    : ops::Operator(runtime, base, follows, type), format(of) {
   place_on_cuda(*this);
   GetInputMemoryType = [](const CustomOp* op, size_t index) -> int {
     const auto& matmul = *static_cast<const MatMulOperator*>(op);

@@ -31,7 +31,8 @@ std::vector<std::shared_ptr<const abi::CustomOp>> provider_operators(const abi::
   std::vector<std::shared_ptr<const abi::CustomOp>> operators;
   for (const auto& product : kProducts) {
     for (const EndingSpec& ending : kEndings)
-      operators.push_back(std::make_shared<cuda::MatMulOperator>(api, product.spec, ending, product.format));
+      for (const abi::ElementType type : kElements)
+        operators.push_back(std::make_shared<cuda::MatMulOperator>(api, product.spec, ending, type, product.format));
   }
   for (const auto& table : kTables)
     operators.push_back(std::make_shared<cuda::GatherOperator>(api, table.spec, table.layout));

@@ -9,7 +9,8 @@
 namespace regc::cuda {
 
 struct MatMulOperator : ops::Operator {
-  MatMulOperator(const abi::Api& runtime, const ops::MatMulSpec& base, const ops::EndingSpec& follows, Format of);
+  MatMulOperator(const abi::Api& runtime, const ops::MatMulSpec& base, const ops::EndingSpec& follows,
+                 abi::ElementType type, Format of);
   const Format format;
 };
 

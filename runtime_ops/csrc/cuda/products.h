@@ -102,7 +102,7 @@ Error multiply(const Weight& weight, const Input& x, size_t rows, const Out& out
 // y[count, columns] = the rows of a table. A row that the table lacks is NaN: the device cannot raise an error.
 Error gather(const Table& table, const Indices& indices, void* y, Type type, Stream stream);
 
-// sum = a + b of float32 tensors, repeated as by ONNX's Add.
-Error add(const float* a, const float* b, float* sum, const Broadcast& shape, Stream stream);
+// sum = a + b, repeated as by ONNX's Add; b and sum are of a type.
+Error add(const float* a, const void* b, void* sum, Type type, const Broadcast& shape, Stream stream);
 
 }  // namespace regc::cuda

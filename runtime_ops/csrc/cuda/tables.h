@@ -59,8 +59,9 @@ REGC_LAUNCHED(kCopyThreads) gather_rows(GatherArgs a) {
 
 struct AddArgs {
   const float* a;
-  const float* b;
-  float* sum;
+  const void* b;
+  void* sum;
+  Type type;  // of b and sum
   Broadcast shape;
 };
 
@@ -77,7 +78,7 @@ REGC_LAUNCHED(kCopyThreads) add_broadcast(AddArgs args) {
       a += index * s.a_stride[axis];
       b += index * s.b_stride[axis];
     }
-    args.sum[i] = args.a[a] + args.b[b];
+    store_element(args.sum, i, args.type, args.a[a] + load_element(args.b, static_cast<size_t>(b), args.type));
   }
 }
 

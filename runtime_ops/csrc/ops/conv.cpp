@@ -43,7 +43,7 @@ class Conv {
       convolve(kernels_, op_.spec.method, weight, window_, geometry, images, out, {op_.api, context});
     };
     if (op_.adds()) return convolve_and_add(run, shape, context);
-    run({output(op_.api, context, shape), nullptr, op_.ending});
+    run({static_cast<float*>(output(op_.api, context, shape)), nullptr, op_.ending});
   }
 
  private:
@@ -52,7 +52,7 @@ class Conv {
   void convolve_and_add(const Run& run, const Shape& shape, OrtKernelContext* context) const {
     const Tensor other = inputs_.at(context, op_.inputs.size() - 1);
     const Shape whole = broadcast(shape, other.shape, op_.inputs.back().name, node_);
-    float* y = output(op_.api, context, whole);
+    auto* y = static_cast<float*>(output(op_.api, context, whole));
     if (shape == other.shape) return run({y, other.as<float>(), op_.ending});
     size_t size = 1;
     for (const int64_t dimension : shape) size *= static_cast<size_t>(dimension);
@@ -107,7 +107,7 @@ void infer(const ConvOperator& op, OrtShapeInferContext* context) {
     if (other.values.empty()) return;
     add(y, other);
   }
-  set_output(op.api, context, y);
+  set_output(op.api, context, y, abi::kFloat);
 }
 
 OrtStatus* infer_conv(const abi::CustomOp* op, OrtShapeInferContext* context) noexcept {

@@ -21,20 +21,27 @@ constexpr EndingSpec kEndings[] = {
     {"GeluTanh", kernels::Ending::gelu_tanh}, {"Silu", kernels::Ending::silu}, {"Add", kernels::Ending::add},
 };
 
-// A variant of an operator, whose Spec has a name and inputs.
+// The types that products take and give, each in an operator of the same name.
+constexpr abi::ElementType kElements[] = {abi::kFloat, abi::kFloat16, abi::kBFloat16};
+
+// A variant of an operator, whose Spec has a name and inputs, the first of them of the type that the output has, too.
 template <class Spec>
 struct EndedOperator : abi::CustomOp {
-  EndedOperator(const abi::Api& runtime, const Spec& base, const EndingSpec& follows)
+  EndedOperator(const abi::Api& runtime, const Spec& base, const EndingSpec& follows,
+                abi::ElementType type = abi::kFloat)
       : abi::CustomOp{},
         api(runtime),
         name(std::string(base.name) + follows.suffix),
         ending(follows.ending),
         spec(base),
-        inputs(base.inputs) {
-    if (adds()) inputs.push_back({"other", abi::kFloat});
+        inputs(base.inputs),
+        element(type) {
+    inputs[0].type = element;
+    if (adds()) inputs.push_back({"other", element});
     set_common_fields(*this);
     GetName = [](const CustomOp* op) { return self(op).name.c_str(); };
     GetInputType = [](const CustomOp* op, size_t index) { return self(op).inputs[index].type; };
+    GetOutputType = [](const CustomOp* op, size_t) { return static_cast<int>(self(op).element); };
     GetInputTypeCount = [](const CustomOp* op) { return self(op).inputs.size(); };
   }
   bool adds() const { return ending == kernels::Ending::add; }
@@ -44,6 +51,7 @@ struct EndedOperator : abi::CustomOp {
   const kernels::Ending ending;
   const Spec spec;                // of the base
   std::vector<InputSpec> inputs;  // all of them
+  const abi::ElementType element;
 
  private:
   static const EndedOperator& self(const abi::CustomOp* op) { return *static_cast<const EndedOperator*>(op); }

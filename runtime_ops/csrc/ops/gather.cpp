@@ -32,7 +32,7 @@ class Gather {
     const std::vector<size_t> rows = rows_of(indices, table.rows);
     Shape shape = indices.shape;
     shape.push_back(static_cast<int64_t>(table.columns));
-    float* y = output(op_.api, context, shape);
+    auto* y = static_cast<float*>(output(op_.api, context, shape));
     const size_t step = std::max<size_t>(kTaskValues / table.columns, 1);
     const Parallel parallel(op_.api, context);
     parallel.run((rows.size() + step - 1) / step, [&](size_t task) {

@@ -4,6 +4,7 @@
 
 #include "ops/broadcast.h"
 #include "ops/error.h"
+#include "ops/halves.h"
 
 namespace regc::ops {
 
@@ -29,9 +30,10 @@ class MatMul {
     Shape shape = x.shape;
     shape.back() = static_cast<int64_t>(weight.affine().outputs);
     if (op_.adds()) return multiply_and_add(weight, x, rows, shape, context);
-    float* y = output(op_.api, context, shape);
+    const Results y(output(op_.api, context, shape), count_of(shape), op_.element);
     if (rows == 0) return;
-    weight.multiply(kernels_, x.as<float>(), rows, {y, nullptr, op_.ending}, {op_.api, context});
+    weight.multiply(kernels_, Floats(x).data(), rows, {y.data(), nullptr, op_.ending}, {op_.api, context});
+    y.store();
   }
 
  private:
@@ -40,14 +42,19 @@ class MatMul {
                         OrtKernelContext* context) const {
     const Tensor other = inputs_.at(context, op_.inputs.size() - 1);
     const Shape whole = broadcast(shape, other.shape, op_.inputs.back().name, node_);
-    float* y = output(op_.api, context, whole);
+    const Results y(output(op_.api, context, whole), count_of(whole), op_.element);
     const Parallel parallel(op_.api, context);
     if (rows == 0) return;
-    if (shape == other.shape)
-      return weight.multiply(kernels_, x.as<float>(), rows, {y, other.as<float>(), op_.ending}, parallel);
-    const Buffer<float> product(rows, weight.affine().outputs);
-    weight.multiply(kernels_, x.as<float>(), rows, {product.data(), nullptr, kernels::Ending::none}, parallel);
-    add_broadcast(product.data(), shape, other.as<float>(), other.shape, y, whole);
+    const Floats wide(x);
+    const Floats added(other);
+    if (shape == other.shape) {
+      weight.multiply(kernels_, wide.data(), rows, {y.data(), added.data(), op_.ending}, parallel);
+    } else {
+      const Buffer<float> product(rows, weight.affine().outputs);
+      weight.multiply(kernels_, wide.data(), rows, {product.data(), nullptr, kernels::Ending::none}, parallel);
+      add_broadcast(product.data(), shape, added.data(), other.shape, y.data(), whole);
+    }
+    y.store();
   }
 
   // The weight when all of its inputs are constant, used in place; else null, and it is read at every call.
@@ -80,8 +87,9 @@ class MatMul {
 
 }  // namespace
 
-Operator::Operator(const abi::Api& runtime, const MatMulSpec& base, const EndingSpec& follows)
-    : EndedOperator(runtime, base, follows) {
+Operator::Operator(const abi::Api& runtime, const MatMulSpec& base, const EndingSpec& follows,
+                   abi::ElementType type)
+    : EndedOperator(runtime, base, follows, type) {
   set_node<Operator, MatMul>(*this);
   InferOutputShapeFn = infer_shape;
 }

@@ -13,8 +13,8 @@
 
 namespace regc::ops {
 
-// An operator without what may follow its product: its first input is x, float32 [..., K]; the others are the
-// weight. Its single output is y, float32 [..., N].
+// An operator without what may follow its product: its first input is x [..., K] of a type of kElements; the others
+// are the weight. Its single output is y [..., N], of the type of x.
 struct MatMulSpec {
   const char* name;
   std::vector<InputSpec> inputs;
@@ -37,7 +37,7 @@ MatMulSpec gated_rf8_matmul();
 
 // An operator as the runtime gets to know it; must outlive the sessions that use it.
 struct Operator : EndedOperator<MatMulSpec> {
-  Operator(const abi::Api& runtime, const MatMulSpec& base, const EndingSpec& follows);
+  Operator(const abi::Api& runtime, const MatMulSpec& base, const EndingSpec& follows, abi::ElementType type);
 };
 
 // y's shape from those of x, scale and what is added, as far as they are known.

@@ -59,12 +59,12 @@ Tensor Inputs::checked(const OrtValue* value, size_t index) const {
   return tensor;
 }
 
-float* output(const abi::Api& api, OrtKernelContext* context, const Shape& shape) {
+void* output(const abi::Api& api, OrtKernelContext* context, const Shape& shape) {
   OrtValue* value = nullptr;
   check(api.KernelContext_GetOutput(context, 0, shape.data(), shape.size(), &value));
   void* data = nullptr;
   check(api.GetTensorMutableData(value, &data));
-  return static_cast<float*>(data);
+  return data;
 }
 
 void set_common_fields(abi::CustomOp& op) {

@@ -43,14 +43,15 @@ class Inputs {
   const std::string& node_;
 };
 
-// The memory of the operator's one output, float32 of this shape.
-float* output(const abi::Api& api, OrtKernelContext* context, const Shape& shape);
+// The memory of the operator's one output of this shape.
+void* output(const abi::Api& api, OrtKernelContext* context, const Shape& shape);
 
 // The operators that this library has for another execution provider, in the same domain: ONNX Runtime takes a domain
 // from one library only. In no_provider.cpp none, in cuda/operators.cpp those of the CUDA provider.
 std::vector<std::shared_ptr<const abi::CustomOp>> provider_operators(const abi::Api& api);
 
-// Fills in all that does not depend on the operator: CPU, required inputs, one float32 output, version 1.
+// Fills in all that does not depend on the operator: CPU, required inputs, one output, float32 unless told
+// otherwise, version 1.
 void set_common_fields(abi::CustomOp& op);
 
 // Lets the runtime make, run and destroy the nodes of an operator of type Op: objects of class Node, made of the

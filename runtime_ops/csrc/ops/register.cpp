@@ -20,7 +20,8 @@ class Domain {
     for (const auto& spec : {ternary_matmul(), ternary_matmul_float(), ternary5_matmul(),
                              ternary5_matmul_float(), rf8_matmul(), block_sparse_matmul(),
                              block_sparse_rf8_matmul(), gated_matmul(), gated_rf8_matmul()}) {
-      for (const EndingSpec& ending : kEndings) add(operators_.emplace_back(api_, spec, ending));
+      for (const EndingSpec& ending : kEndings)
+        for (const abi::ElementType element : kElements) add(operators_.emplace_back(api_, spec, ending, element));
     }
     for (const EndingSpec& ending : kEndings) add(convolutions_.emplace_back(api_, ternary_conv(), ending));
     for (const auto& spec : {rf8_gather(), rf8_tiled_gather(), ternary_gather(), ternary_tiled_gather()})

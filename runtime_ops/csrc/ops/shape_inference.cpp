@@ -19,11 +19,11 @@ std::string fresh_symbol() {
   return "ai.regc.unknown." + std::to_string(count.fetch_add(1, std::memory_order_relaxed));
 }
 
-void set(const abi::Api& api, OrtShapeInferContext* context, const Dimensions& y,
+void set(const abi::Api& api, OrtShapeInferContext* context, const Dimensions& y, int type,
          OrtTensorTypeAndShapeInfo* info) {
   std::vector<const char*> symbols;
   for (const std::string& symbol : y.symbols) symbols.push_back(symbol.c_str());
-  check(api.SetTensorElementType(info, abi::kFloat));
+  check(api.SetTensorElementType(info, type));
   check(api.SetDimensions(info, y.values.data(), y.values.size()));
   check(api.SetSymbolicDimensions(info, symbols.data(), symbols.size()));
   check(api.ShapeInferContext_SetOutputTypeShape(context, 0, info));
@@ -51,14 +51,22 @@ Dimensions dimensions_of(const abi::Api& api, const OrtShapeInferContext* contex
   return dimensions;
 }
 
-void set_output(const abi::Api& api, OrtShapeInferContext* context, Dimensions y) {
+int type_of(const abi::Api& api, const OrtShapeInferContext* context, size_t index) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;  // belongs to the context
+  check(api.ShapeInferContext_GetInputTypeShape(context, index, &info));
+  int type = 0;
+  check(api.GetTensorElementType(info, &type));
+  return type;
+}
+
+void set_output(const abi::Api& api, OrtShapeInferContext* context, Dimensions y, int type) {
   for (size_t i = 0; i < y.values.size(); ++i) {
     if (y.values[i] < 0 && y.symbols[i].empty()) y.symbols[i] = fresh_symbol();
   }
   OrtTensorTypeAndShapeInfo* info = nullptr;
   check(api.CreateTensorTypeAndShapeInfo(&info));
   try {
-    set(api, context, y, info);
+    set(api, context, y, type, info);
   } catch (...) {
     api.ReleaseTensorTypeAndShapeInfo(info);
     throw;
@@ -94,7 +102,7 @@ void infer(const Operator& op, OrtShapeInferContext* context) {
     if (other.values.empty()) return;
     add(y, other);
   }
-  set_output(op.api, context, y);
+  set_output(op.api, context, y, type_of(op.api, context, 0));  // of operators of one name the first is asked
 }
 
 void infer(const GatherOperator& op, OrtShapeInferContext* context) {
@@ -104,7 +112,7 @@ void infer(const GatherOperator& op, OrtShapeInferContext* context) {
   const bool known = op.spec.bytes_are_columns && codes.values.size() == 2;
   y.values.push_back(known ? codes.values[1] : kUnknown);
   y.symbols.push_back(known ? codes.symbols[1] : "");
-  set_output(op.api, context, y);
+  set_output(op.api, context, y, abi::kFloat);
 }
 
 }  // namespace

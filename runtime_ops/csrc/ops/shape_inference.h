@@ -23,7 +23,10 @@ Dimensions dimensions_of(const abi::Api& api, const OrtShapeInferContext* contex
 // The dimensions of the sum of y with another tensor, as by ONNX's Add.
 void add(Dimensions& y, Dimensions other);
 
-// The output is float32 with these dimensions.
-void set_output(const abi::Api& api, OrtShapeInferContext* context, Dimensions y);
+// The element type of input `index`.
+int type_of(const abi::Api& api, const OrtShapeInferContext* context, size_t index);
+
+// The output is of this type with these dimensions.
+void set_output(const abi::Api& api, OrtShapeInferContext* context, Dimensions y, int type);
 
 }  // namespace regc::ops

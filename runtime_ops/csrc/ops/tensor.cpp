@@ -43,6 +43,10 @@ const char* type_name(int type) {
       return "int32";
     case abi::kInt64:
       return "int64";
+    case abi::kFloat16:
+      return "float16";
+    case abi::kBFloat16:
+      return "bfloat16";
     default:
       return "another type";
   }
@@ -64,6 +68,12 @@ std::string text(const Shape& shape) {
   std::string out = "[";
   for (size_t i = 0; i < shape.size(); ++i) out += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
   return out + "]";
+}
+
+size_t count_of(const Shape& shape) {
+  size_t count = 1;
+  for (const int64_t size : shape) count *= static_cast<size_t>(size);
+  return count;
 }
 
 void require_type(const Tensor& tensor, int type, const char* name, const std::string& node) {

@@ -25,6 +25,9 @@ struct Tensor {
 // Views a value of the runtime; nothing is copied.
 Tensor view(const abi::Api& api, const OrtValue* value);
 
+// The number of elements.
+size_t count_of(const Shape& shape);
+
 // "[4, 16]"
 std::string text(const Shape& shape);
 
