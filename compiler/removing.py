@@ -143,7 +143,18 @@ def _error(kept: Kept, consumers: Sequence[Consumer]) -> float | None:
 def matrix_of(place: Place) -> Float32:
     """The weight of a consumer as ``[N, K]``, float32."""
     values = place.values().astype(np.float32)
-    return values.T if place.axis == 0 else values.reshape(len(values), -1)
+    if place.node.op == "Conv":
+        return values.reshape(len(values), -1)
+    moved = np.moveaxis(values, place.axis, -1)
+    return moved.reshape(-1, moved.shape[-1])
+
+
+def _as_read(place: Place, matrix: Float32, old: Array) -> Array:
+    """A matrix ``[N, K]`` as the node of a consumer reads it, in place of ``old``."""
+    if place.node.op == "Conv":
+        return matrix.reshape(old.shape).astype(old.dtype)
+    shape = np.moveaxis(old, place.axis, -1).shape
+    return np.moveaxis(matrix.reshape(shape), -1, place.axis).astype(old.dtype)
 
 
 def _removed(model: Model, group: Group, answer: Kept | Refusal, error: float | None, pass_: Pass) -> UnitsRecord:
@@ -153,8 +164,7 @@ def _removed(model: Model, group: Group, answer: Kept | Refusal, error: float | 
         return UnitsRecord(*record, group.units, before, before, reason=answer.reason)
     new = {}
     for place, weight in zip(group.consumers, answer.weights, strict=True):
-        old = place.values()
-        new[place] = (weight.T if place.axis == 0 else weight.reshape(old.shape)).astype(old.dtype)
+        new[place] = _as_read(place, weight, place.values())
     remove(model, group, answer.units, new)
     for place, offset in zip(group.consumers, answer.offsets, strict=True):
         if offset is not None:

@@ -7,14 +7,16 @@ the target is a constant: the number, or 0. What computed it goes when nothing e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from regc.compiler.model import Model
+from regc.compiler.model.protos import subgraphs
 from regc.compiler.sites.chains import constant_of
 from regc.runtime_ops.ops import DOMAIN, OPERATORS
 
@@ -111,8 +113,9 @@ def _inferred_places(target: gs.Tensor) -> set[int]:
     return {i for i, c in enumerate(constants) if c is not None and c.values.reshape(-1)[0] == -1} if single else set()
 
 
-def dimensions(model: Model) -> dict[str, Dims]:
-    """What shape inference proves of the tensors of the main graph; equal names are equal sizes.
+def dimensions(model: Model, *, bodies: bool = False) -> dict[str, Dims]:
+    """What shape inference proves of the tensors of the main graph, and of those in bodies whose names no other body
+    has; equal names are equal sizes.
 
     Names that the model gives to dimensions are not believed: those of its inputs are replaced, others left out.
     """
@@ -129,7 +132,23 @@ def dimensions(model: Model) -> dict[str, Dims]:
         inferred = onnx.shape_inference.infer_shapes(stand_in, data_prop=True).graph
     except onnx.shape_inference.InferenceError:
         return {}
-    return dict(_sizes([*inferred.value_info, *inferred.input, *inferred.output]))
+    known = dict(_sizes([*inferred.value_info, *inferred.input, *inferred.output]))
+    return dict(_inside(inferred)) | known if bodies else known
+
+
+def _inside(graph: GraphProto) -> Iterable[tuple[str, Dims]]:
+    """What was found in all bodies, without tensors that several of them have."""
+    infos = [info for body in _bodies(graph) for info in (*body.value_info, *body.input, *body.output)]
+    times = Counter(info.name for info in infos)
+    return _sizes(info for info in infos if times[info.name] == 1)
+
+
+def _bodies(graph: GraphProto) -> Iterator[GraphProto]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in subgraphs(attribute):
+                yield body
+                yield from _bodies(body)
 
 
 def _sizes(infos: Iterable[ValueInfoProto]) -> Iterable[tuple[str, Dims]]:
@@ -171,13 +190,15 @@ def _outputs(graph: gs.Graph) -> set[int]:
 
 
 def sweep(graph: gs.Graph, tensor: gs.Tensor) -> None:
-    """Remove the nodes of the main graph that compute a tensor which nothing reads any more."""
+    """Remove the nodes of a graph that compute a tensor which nothing reads any more."""
     kept = _outputs(graph)
     left = [tensor]
     while left:
         tensor = left.pop()
         node = tensor.inputs[0] if tensor.inputs else None
-        if node is None or any(output.outputs or id(output) in kept for output in node.outputs):
+        if node is None or not any(node is other for other in graph.nodes):
+            continue
+        if any(output.outputs or id(output) in kept for output in node.outputs):
             continue
         left += node.inputs
         graph.nodes[:] = [other for other in graph.nodes if other is not node]

@@ -9,6 +9,7 @@ from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.certain import Certain
 from regc.compiler.structure.group import Group
+from regc.compiler.structure.recurrent import RECURRENT, states
 from regc.compiler.structure.rules import follow
 from regc.compiler.structure.walk import CoarserError, Dims, Lane, RefusedError, Walk
 
@@ -16,19 +17,23 @@ _STANDARD = (None, "", "ai.onnx")
 
 
 def find_groups(model: Model) -> list[Group]:
-    """The sets of units in the main graph, in the order of the nodes that compute them; one set for weights that are
-    coupled, by a residual sum or a gate.
+    """The sets of units in the main graph and in all bodies, in the order of the nodes that compute them; one set for
+    weights that are coupled, by a residual sum or a gate.
     """
-    dims = dimensions(model)
+    dims = dimensions(model, bodies=True)
     groups: list[Group] = []
     seen: set[int] = set()
-    for node in model.graph.nodes:
-        start = _start(node)
-        if start is None or id(node) in seen:
-            continue
-        group = _group(model, node, dims, *start)
-        seen |= {id(place.node) for place in group.producers} | {id(node)}
-        groups.append(group)
+    for graph in (model.graph, *model.graph.subgraphs(recursive=True)):
+        for node in graph.nodes:
+            if id(node) in seen:
+                continue
+            start = _start(node)
+            if start is not None:
+                group = _group(model, graph, node, dims, start)
+                seen |= {id(place.node) for place in group.producers} | {id(node)}
+                groups.append(group)
+            elif node.op in RECURRENT and node.domain in _STANDARD:
+                groups.append(states(node))
     return groups
 
 
@@ -45,12 +50,13 @@ def _start(node: gs.Node) -> tuple[int, int] | None:
     return shape[0] if node.op == "Gemm" and node.attrs.get("transB", 0) else shape[1], -1
 
 
-def _group(model: Model, node: gs.Node, dims: dict[str, Dims], outputs: int, axis: int) -> Group:
+def _group(model: Model, graph: gs.Graph, node: gs.Node, dims: dict[str, Dims], start: tuple[int, int]) -> Group:
+    outputs, axis = start
     units = outputs
     while True:
         kind = "filters" if node.op == "Conv" else "neurons" if units == outputs else "heads"
         group = Group(_name(node), kind, units, outputs // units)
-        walk = Walk(model.graph, group, dims, model.opset)
+        walk = Walk(graph, group, dims, model.opset)
         try:
             _walk(walk, node, Lane(axis, group.size))
         except CoarserError as found:

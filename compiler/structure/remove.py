@@ -9,9 +9,11 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
 from regc.compiler.errors import UsageError
+from regc.compiler.lower.shapes import sweep
 from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.group import Array, Group, Place
+from regc.compiler.structure.recurrent import RECURRENT
 
 
 def remove(
@@ -37,13 +39,21 @@ def remove(
         _put(model, place, sizes)
     for node in group.grouped:
         node.attrs["group"] = len(keep)
-    for tensor in model.graph.tensors().values():
-        if isinstance(tensor, gs.Variable):
-            tensor.shape = None if not _is_interface(model, tensor) else tensor.shape
+    graphs = _graphs(model)
+    interface = {id(tensor) for graph in graphs for tensor in (*graph.inputs, *graph.outputs)}
+    for graph in graphs:
+        for tensor in graph.tensors().values():
+            if isinstance(tensor, gs.Variable) and id(tensor) not in interface:
+                tensor.shape = None
 
 
 def add_to_bias(model: Model, node: gs.Node, added: npt.NDArray[np.float32]) -> None:
-    """Add ``[N]`` to the outputs of a MatMul, Gemm or Conv: in the bias that it has, or in a new one."""
+    """Add ``[N]`` to the outputs of a MatMul, Gemm or Conv, or to what the gates of a recurrent operator have of its
+    input: in the bias that it has, or in a new one.
+    """
+    if node.op in RECURRENT:
+        _add_to_gates(model, node, added)
+        return
     if node.op in ("Gemm", "Conv") and len(node.inputs) > 2 and not node.inputs[2].is_empty():
         place = Place(node, 2, 0)
         scale = node.attrs.get("beta", 1.0) if node.op == "Gemm" else 1.0
@@ -58,7 +68,9 @@ def add_to_bias(model: Model, node: gs.Node, added: npt.NDArray[np.float32]) -> 
         node.inputs.append(model.add_constant(model.fresh_name(f"{node.name}.bias"), added.astype(dtype)))
         return
     output = node.outputs[0]
-    adder = output.outputs[0] if len(output.outputs) == 1 and output not in model.graph.outputs else None
+    graph = next(graph for graph in _graphs(model) if any(node is other for other in graph.nodes))
+    given = any(output is other for other in graph.outputs)
+    adder = output.outputs[0] if len(output.outputs) == 1 and not given else None
     index = _bias_index(adder, output, len(added)) if adder is not None else None
     if adder is not None and index is not None:
         place = Place(adder, index, 0)
@@ -67,8 +79,22 @@ def add_to_bias(model: Model, node: gs.Node, added: npt.NDArray[np.float32]) -> 
     plain = gs.Variable(model.fresh_name(f"{output.name}.plain"), output.dtype)
     bias = model.add_constant(model.fresh_name(f"{output.name}.bias"), added.astype(dtype))
     node.outputs[0] = plain
-    at = next(i for i, other in enumerate(model.graph.nodes) if other is node)
-    model.graph.nodes.insert(at + 1, gs.Node("Add", f"{node.name}.bias", {}, [plain, bias], [output]))
+    at = next(i for i, other in enumerate(graph.nodes) if other is node)
+    graph.nodes.insert(at + 1, gs.Node("Add", f"{node.name}.bias", {}, [plain, bias], [output]))
+
+
+def _add_to_gates(model: Model, node: gs.Node, added: npt.NDArray[np.float32]) -> None:
+    """Into the first half of the bias ``[directions, 2 * gates * units]``: what is added to the products with W."""
+    weight = Place(node, 1, 2).values()
+    shape = (len(weight), weight.shape[1])
+    while len(node.inputs) < 4:
+        node.inputs.append(gs.Variable.empty())
+    old = np.zeros((len(weight), 2 * weight.shape[1]), weight.dtype)
+    if not node.inputs[3].is_empty():
+        old = Place(node, 3, 1).values().copy()
+    old[:, : weight.shape[1]] += added.reshape(shape).astype(weight.dtype)
+    name = model.fresh_name(f"{node.name}.bias")
+    node.inputs[3] = model.add_constant(name, old)
 
 
 def _bias_index(adder: gs.Node, output: gs.Tensor, size: int) -> int | None:
@@ -90,7 +116,10 @@ def _put(model: Model, place: Place, values: Array) -> None:
     alone = isinstance(old, gs.Constant) and len(old.outputs) == 1 and old not in model.graph.outputs
     name = old.name if alone else model.fresh_name(f"{old.name}.kept")
     place.node.inputs[place.index] = model.add_constant(name, values)
+    for graph in _graphs(model):
+        sweep(graph, old)
 
 
-def _is_interface(model: Model, tensor: gs.Tensor) -> bool:
-    return any(tensor is other for other in (*model.graph.inputs, *model.graph.outputs))
+def _graphs(model: Model) -> list[gs.Graph]:
+    """The main graph and all bodies."""
+    return [model.graph, *model.graph.subgraphs(recursive=True)]

@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from regc.compiler.model.protos import describe
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.moves import flatten, reshape, transpose
+from regc.compiler.structure.recurrent import RECURRENT, recurrent
 from regc.compiler.structure.walk import Lane, RefusedError, Walk
 
 ELEMENTWISE = frozenset(
@@ -200,4 +201,5 @@ _RULES: dict[str, Rule] = {
     "Transpose": transpose,
     "Reshape": reshape,
     "Flatten": flatten,
+    **dict.fromkeys(RECURRENT, recurrent),
 }
