@@ -29,7 +29,7 @@ DONE, FAILED, UNCHANGED, MISSED = 0, 1, 3, 4
 class Job:
     """What to compile, and where to.
 
-    ``calibration`` and ``samples``, ``mask``, ``memory`` and ``sequential`` are those of
+    ``calibration`` and ``samples``, ``mask``, ``mix``, ``memory`` and ``sequential`` are those of
     :class:`regc.compiler.calibration.Calibration`; ``max_error`` and ``min_sqnr`` are tolerances on outputs.
     """
 
@@ -54,6 +54,7 @@ class Job:
     count: int = RANDOM_FEEDS
     threads: int | None = None
     recover: Recover | None = None
+    mix: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _check(job: Job) -> tuple[Model, Calibration | None]:
     model = load(job.model)
     _check_places(job, model)
     if job.calibration is None:
-        if unused := given_options(job.samples, job.mask, job.sequential):
+        if unused := given_options(job.samples, job.mask, job.sequential, job.mix):
             raise UsageError(f"{unused}: give calibration inputs by --calibration, or leave it out")
         return model, None
     calibration = Calibration(
@@ -144,6 +145,7 @@ def _check(job: Job) -> tuple[Model, Calibration | None]:
         memory=job.memory,
         sequential=job.sequential,
         threads=job.threads,
+        mix=job.mix,
     )
     calibration.check(model)
     return model, calibration

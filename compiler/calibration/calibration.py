@@ -12,6 +12,7 @@ from regc.compiler.calibration.rows import check_mask
 from regc.compiler.calibration.store import Stored, is_statistics
 from regc.compiler.errors import UsageError
 from regc.compiler.feeds.inputs import inputs_of_model
+from regc.compiler.feeds.mixing import Mixed
 from regc.compiler.feeds.sources import Feeds, Given, open_feeds
 from regc.compiler.inflows import Inflows, Nothing, Wanted
 from regc.compiler.model import Model
@@ -25,7 +26,8 @@ class Calibration:
     ``data`` is a folder of ``.npz`` files, one ``.npz``, ``.npy`` or ``.jsonl`` file, ``package.module:callable``, a
     callable, any iterable of feeds, or a file of statistics that ``regc calibrate`` wrote. At most ``samples`` of them
     are used, drawn by ``seed``. For the others see :class:`regc.compiler.calibration.gather.Options`; ``sequential``
-    it is unless that is False.
+    it is unless that is False. ``mix`` is the share of words that are replaced by any others in a second copy of each
+    feed, where inputs are words; see :mod:`regc.compiler.feeds.mixing`.
 
     Raises:
         UsageError: data that cannot be meant.
@@ -38,13 +40,17 @@ class Calibration:
     memory: int = MEMORY
     sequential: bool | None = None
     threads: int | None = None
+    mix: float | None = None
     effort: Effort = field(default_factory=Effort, init=False)
 
     def __post_init__(self) -> None:
         self.statistics: Stored | None = None
         self.feeds: Feeds | None = None
+        self.mixed: Feeds | None = None
+        if self.mix is not None and not 0 < self.mix <= 1:
+            raise UsageError(f"--mix is a share of the words, above 0 and at most 1, got {self.mix}")
         if isinstance(self.data, str | Path) and is_statistics(Path(self.data)):
-            if unused := given_options(self.samples, self.mask, self.sequential):
+            if unused := given_options(self.samples, self.mask, self.sequential, self.mix):
                 raise UsageError(
                     f"{unused} does nothing with {self.data}, which holds statistics that are gathered already; give "
                     "the inputs themselves, or leave it out"
@@ -58,6 +64,7 @@ class Calibration:
         if self.statistics is not None:
             self.statistics.check(model)
         elif self.feeds is not None and not model.opaque:
+            self.mixed = None if self.mix is None else Mixed.by(self.feeds, model.graph, self.mix, self.seed)
             inputs = inputs_of_model(model)
             if len(inputs) == len(model.graph.inputs):
                 check_mask(self.mask, {value.name: value.dtype for value in inputs})
@@ -70,7 +77,7 @@ class Calibration:
         if self.feeds is None or not any(needs for _, needs in wanted):
             return Nothing()
         options = Options(self.mask, self.memory, self.sequential is not False, self.seed, self.threads)
-        return Gathering(model, wanted, self.feeds, options, callback, self.effort)
+        return Gathering(model, wanted, self.mixed or self.feeds, options, callback, self.effort)
 
     def held_out(self) -> Feeds | None:
         """What to verify with: samples that were not drawn, as many as were, or all there are; None without feeds."""
@@ -81,15 +88,17 @@ class Calibration:
         """What was used and what it took."""
         if self.feeds is None:
             return f"statistics from {self.data}"
-        return f"{self.feeds.words}: {self.effort.words}" if self.effort.runs else f"{self.feeds.words}: not needed"
+        feeds = self.mixed or self.feeds
+        return f"{feeds.words}: {self.effort.words}" if self.effort.runs else f"{feeds.words}: not needed"
 
 
-def given_options(samples: int | None, mask: str | None, sequential: bool | None) -> str:
+def given_options(samples: int | None, mask: str | None, sequential: bool | None, mix: float | None = None) -> str:
     """Which options that say how inputs are run were given, as on the command line; empty when none was."""
     given = {
         "--samples": samples is not None,
         "--mask": mask is not None,
         "--sequential": sequential is True,
         "--no-sequential": sequential is False,
+        "--mix": mix is not None,
     }
     return ", ".join(name for name, there in given.items() if there)

@@ -107,6 +107,13 @@ _GATHERING = (
         help="An input of 0 and 1, such as attention_mask: where it is 0, what flows into weights does not count.",
     ),
     click.option(
+        "--mix",
+        type=float,
+        metavar="SHARE",
+        help="Run each feed a second time with this share of its words replaced by any, for models that look words up: "
+        "weights are then fitted for more than one kind of text.",
+    ),
+    click.option(
         "--calibration-memory",
         "memory",
         type=_Bytes(),
