@@ -461,3 +461,15 @@ def test_the_error_of_outputs_has_a_column_when_any_is_known() -> None:
     assert rows["b"][-2:] == ["0.25", "-"]
     assert json.loads(whole.to_json())["weights"][0]["output_error"] == 0.125
     assert "0.125" in whole.to_html()
+
+
+def test_outputs_that_are_others_are_warned_of() -> None:
+    logits = CHECK.outputs[0]
+    report = Report("model.onnx", "neuron-mask", (), 1.5, verification=CHECK)
+    assert "fidelity" not in str(report)
+    strayed = dataclasses.replace(CHECK, outputs=(logits, dataclasses.replace(logits, name="vectors", cosine=0.886)))
+    warned = dataclasses.replace(report, verification=strayed)
+    for words in (str(warned), warned.to_html()):
+        told = " ".join(words.split())
+        assert "vectors has a cosine of 0.8860 to the original" in told
+        assert "A score may hold all the same" in told

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from regc.compiler.report import text
+from regc.compiler.report.checks import fidelity
 from regc.compiler.report.page.markup import table
 from regc.compiler.report.summary import grouped, unseen
 
@@ -49,7 +50,7 @@ def verification(check: Verification) -> str:
     if check.library_difference is not None:
         rows.append(("largest difference between the two ways", text.number(check.library_difference)))
     untold = (problem for problem in check.problems if check.original not in problem)
-    problems = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in untold)
+    problems = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in filter(None, (*untold, fidelity(check))))
     figures = [
         (
             f"<code>{escape(o.name)}</code> <span class='bad'>{escape(o.note)}</span>",
