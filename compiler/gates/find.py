@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from regc.compiler.calibration.stages import upstream
 from regc.compiler.lower.shapes import dimensions
 from regc.compiler.model import Model
 from regc.compiler.sites import Site
-from regc.compiler.sites.chains import trace
+from regc.compiler.sites.chains import numpy_type, trace
 
 Dims = tuple[int | str, ...]
 _STANDARD = (None, "", "ai.onnx")
@@ -39,6 +40,11 @@ class Gate:
     dims: Dims
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its type."""
+        return np.dtype(np.bool_) if self.op == "Where" else _dtype(self.tensor)
+
+    @property
     def values(self) -> int | None:
         """How many values it has for one sample and place; None where that is not known."""
         size = self.dims[self.axis]
@@ -47,14 +53,26 @@ class Gate:
 
 def find_gates(model: Model, sites: list[Site]) -> list[Gate]:
     """The gates of the main graph, in the order of the nodes that compute them."""
-    dims, learned = dimensions(model), upstream(model.graph, sites)
+    dims, learned = dimensions(model), _learned(model.graph, sites)
     return [
         Gate(tensor, op, _axis(op, dims[tensor.name]), dims[tensor.name])
         for node in model.graph.nodes
         if node.domain in _STANDARD and node.outputs
         for tensor, op in _gates(node)
-        if dims.get(tensor.name) and learned.get(id(tensor)) and trace(tensor) is None
+        if dims.get(tensor.name) and id(tensor) in learned and trace(tensor) is None
     ]
+
+
+def _learned(graph: gs.Graph, sites: list[Site]) -> set[int]:
+    """The identities of tensors that weights have a part in; the shape of one is no part."""
+    weighing = {id(reader.node) for site in sites for reader in site.readers}
+    found: set[int] = set()
+    for node in graph.nodes:
+        if node.op in ("Shape", "Size"):
+            continue
+        if id(node) in weighing or any(id(tensor) in found for tensor in node.inputs):
+            found |= {id(tensor) for tensor in node.outputs}
+    return found
 
 
 def _gates(node: gs.Node) -> Iterator[tuple[gs.Tensor, str]]:
@@ -89,6 +107,17 @@ def _near(node: gs.Node, steps: int) -> Iterator[int]:
         yield id(tensor)
         if steps and tensor.inputs:
             yield from _near(tensor.inputs[0], steps - 1)
+
+
+def _dtype(tensor: gs.Tensor) -> np.dtype[Any]:
+    """The type of a tensor: what is said of it, or that of what it is computed from."""
+    node = tensor.inputs[0] if tensor.inputs else None
+    if tensor.dtype is not None:
+        return numpy_type(tensor.dtype)
+    if node is None or node.op == "Cast":
+        return np.dtype(np.float32) if node is None else numpy_type(node.attrs["to"])
+    weights = (chain.dtype for t in node.inputs if (chain := trace(t)) is not None and chain.dtype.kind in "fV")
+    return next(weights, None) or _dtype(node.inputs[0])
 
 
 def _axis(op: str, dims: Dims) -> int:

@@ -17,7 +17,6 @@ from regc.compiler.model import Model
 from regc.compiler.model.storage import stored
 from regc.compiler.records import GateRecord
 from regc.compiler.sites import Scopes, find_sites
-from regc.compiler.sites.chains import numpy_type
 
 Watch = Callable[[Model, Sequence[Tap]], Mapping[Tap, Spread] | str]
 """How far tensors vary over the calibration inputs, or why that cannot be seen, in words."""
@@ -70,8 +69,7 @@ def _constant(gate: Gate, spread: Spread, tolerance: float) -> Array:
         values = values[:1]
     shape = [1] * len(gate.dims)
     shape[gate.axis] = len(values)
-    dtype = np.dtype(np.float32) if gate.tensor.dtype is None else numpy_type(gate.tensor.dtype)
-    return np.asarray(values.reshape(shape)).astype(dtype)
+    return np.asarray(values.reshape(shape)).astype(gate.dtype)
 
 
 def _there(model: Model, gate: Gate) -> bool:

@@ -176,3 +176,33 @@ def test_spreads_of_blocks_are_that_of_all_rows(first: int, second: int, width: 
     np.testing.assert_allclose(both.variance, whole.variance, atol=1e-6)
     assert both.width == pytest.approx(whole.width)
     assert (both.count, both.high.tolist()) == (first + second, rows.max(0).tolist())
+
+
+def test_what_follows_from_shapes_is_no_gate() -> None:
+    proto = model(
+        """g (int64[n, s] ids) => (float[n, s, 4] y) {
+            e = Gather (table, ids)
+            shape = Shape (e)
+            bar = Constant <value = int64[3] {-1, -1, -1}> ()
+            any = Equal (shape, bar)
+            target = Where (any, bar, shape)
+            r = Reshape (e, target)
+            y = MatMul (r, w)
+        }""",
+        table=normal(20, 4),
+        w=normal(4, 4),
+    )
+    feeds = [{"ids": np.arange(6).reshape(2, 3)} for _ in range(2)]
+    assert settled(proto, feeds).report.gates == ()
+
+
+def test_types_that_a_model_does_not_tell() -> None:
+    weights = {"c_w": normal(4, 4, 3, 3), "s_w": normal(4, 4, 1, 1), "s_b": np.array([200, -200, 200, -200])}
+    half = {name: values.astype(np.float16) for name, values in weights.items()}
+    feeds = [{"x": normal(2, 4, 6, 6, seed=seed).astype(np.float16)} for seed in range(2)]
+    proto = model(SQUEEZE.replace("float[", "float16["), **half)
+    result = compile_model(proto, "neuron-mask{keep=1}", calibration=feeds).model.to_proto()
+    onnx.checker.check_model(result, full_check=True)
+    factor = next(tensor for tensor in result.graph.initializer if tensor.name.startswith("g"))
+    assert factor.data_type == onnx.TensorProto.FLOAT16
+    run(result, feeds[0])
