@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.calibration.probe import Probe
-from regc.compiler.calibration.rows import mask_of
-from regc.compiler.calibration.runs import NotLoadedError, Runs
+from regc.compiler.calibration.rows import Mask, mask_of
+from regc.compiler.calibration.runs import NotLoadedError, Ran, Runs
 from regc.compiler.calibration.taps import Tap
 from regc.compiler.feeds.sources import Feeds
 from regc.compiler.model import Model
@@ -19,6 +19,8 @@ from regc.compiler.report import text
 from regc.compiler.terms import Float32
 
 Float64 = npt.NDArray[np.float64]
+AT_ONCE = 32
+"""Tensors that a run gives out, lest those of a feed fill the memory."""
 
 
 @dataclass
@@ -77,17 +79,24 @@ def spreads(
     found: dict[Tap, Spread] = {}
     lost: set[Tap] = set()
     words = text.count(len(taps), "gate")
+    probe = Probe(model, [])
     try:
-        for count, ran in enumerate(Runs(Probe(model, []), None, feeds, threads).over(taps, (), 0, paired=False), 1):
-            callback(Progress("gates", count, 0, words))
-            given = mask_of(ran.feed, mask)
-            for tap in taps:
-                for rows in tap.rows.of(ran.now[tap], given):
-                    if tap in found and found[tap].low.shape != rows.shape[1:]:
-                        lost.add(tap)
-                    elif len(rows):
-                        new = Spread.of(rows)
-                        found[tap] = found[tap].with_(new) if tap in found else new
+        for start in range(0, len(taps), AT_ONCE):
+            several = taps[start : start + AT_ONCE]
+            for count, ran in enumerate(Runs(probe, None, feeds, threads).over(several, (), 0, paired=False), 1):
+                callback(Progress("gates", count, 0, words))
+                _count(ran, mask_of(ran.feed, mask), found, lost)
     except NotLoadedError as error:
         return f"ONNX Runtime does not give it out ({error})"
     return {tap: spread for tap, spread in found.items() if tap not in lost}
+
+
+def _count(ran: Ran, mask: Mask | None, found: dict[Tap, Spread], lost: set[Tap]) -> None:
+    """Count the tensors of one feed in; those that have changed their size are ``lost``."""
+    for tap, tensor in ran.now.items():
+        for rows in tap.rows.of(tensor, mask):
+            if tap in found and found[tap].low.shape != rows.shape[1:]:
+                lost.add(tap)
+            elif len(rows):
+                new = Spread.of(rows)
+                found[tap] = found[tap].with_(new) if tap in found else new

@@ -3,7 +3,7 @@
 - what a Mul has for a factor when a Sigmoid, a HardSigmoid, or a comparison, a rounding or a clipping has computed it;
   not so in an activation, which gates a tensor by itself,
 - what a Where chooses by,
-- what a BatchNormalization gives, whose scales may have closed a branch.
+- what a BatchNormalization gives whose scales are all near zero: they have closed a branch.
 
 What no weight has a part in is a mask that belongs to the inputs, and no gate.
 """
@@ -21,11 +21,14 @@ from regc.compiler.lower.shapes import dimensions
 from regc.compiler.model import Model
 from regc.compiler.sites import Site
 from regc.compiler.sites.chains import numpy_type, trace
+from regc.compiler.structure import Place
 
 Dims = tuple[int | str, ...]
 _STANDARD = (None, "", "ai.onnx")
 _BINARY = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor", "Not"})
 _FACTORS = frozenset({"Sigmoid", "HardSigmoid", "Round", "Ceil", "Floor", "Clip", "Sign", "Cast", "Where"})
+CLOSED = 1e-3
+"""Scale up to which a BatchNormalization may be closed: what it normalizes is mostly below 10."""
 _NEAR = 4
 """Nodes between a tensor and its gate up to which the tensor gates itself: Mul(x, Clip(Add(x, 3)) / 6)."""
 
@@ -78,7 +81,9 @@ def _learned(graph: gs.Graph, sites: list[Site]) -> set[int]:
 def _gates(node: gs.Node) -> Iterator[tuple[gs.Tensor, str]]:
     tensor = node.outputs[0]
     if node.op == "BatchNormalization":
-        yield tensor, node.op
+        chain = trace(node.inputs[1])
+        if chain is not None and np.abs(Place(node, 1, 0).values()).max(initial=0) <= CLOSED:
+            yield tensor, node.op
     elif any(reader.op == "Where" and reader.inputs[0] is tensor for reader in tensor.outputs):
         yield tensor, "Where"
     elif node.op in _FACTORS and _scales(node):
