@@ -22,6 +22,7 @@ CHECK = """
 #define REGC_CUSTOM_OP_FIELD(name, result, parameters) \\
   static_assert(offsetof(OrtCustomOp, name) == offsetof(regc::abi::CustomOp, name), #name);
 #include "abi/custom_op_fields.inc"
+static_assert(offsetof(OrtApi, KernelContext_GetScratchBuffer) == regc::abi::kScratchEntry * sizeof(void*));
 static_assert(offsetof(OrtApiBase, GetApi) == offsetof(regc::abi::ApiBase, GetApi));
 static_assert(offsetof(OrtApiBase, GetVersionString) == offsetof(regc::abi::ApiBase, GetVersionString));
 static_assert(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT == static_cast<int>(regc::abi::kFloat));

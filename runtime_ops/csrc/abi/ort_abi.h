@@ -44,10 +44,18 @@ Function entry(const OrtApi* table, size_t position) {
   return reinterpret_cast<Function>(reinterpret_cast<const AnyFunction*>(table)[position]);
 }
 
+// The API version of ONNX Runtime 1.18, the first that gives scratch memory to a stream of a GPU.
+constexpr uint32_t kScratchVersion = 18;
+constexpr size_t kScratchEntry = 277;
+using GetScratch = OrtStatus* (*)(const OrtKernelContext* context, const OrtMemoryInfo* memory, size_t bytes, void** out);
+
 // The entries that we call by name, of a table of at least version kApiVersion.
 struct Api {
-  explicit Api(const OrtApi* from) : table(from) {}
+  explicit Api(const OrtApi* from, const OrtApi* newer = nullptr)
+      : table(from),
+        KernelContext_GetScratchBuffer(newer == nullptr ? nullptr : entry<GetScratch>(newer, kScratchEntry)) {}
   const OrtApi* table;  // first, for the initializers below read it
+  GetScratch KernelContext_GetScratchBuffer;  // of a table of version kScratchVersion; else null
 #define REGC_ORT_ENTRY(position, name, result, parameters) \
   result(*name) parameters = entry<result(*) parameters>(table, position);
 #include "abi/ort_entries.inc"

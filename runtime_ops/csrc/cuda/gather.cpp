@@ -26,6 +26,7 @@ class Gather {
   const abi::Api& api() const { return op_.api; }
 
   void compute(OrtKernelContext* context) const {
+    const OnDevice device(op_.api, context);
     const Table table = constant_ ? *constant_ : read(inputs_.variables(context, op_.spec.inputs.size()));
     const Tensor indices = inputs_.at(context, 0);
     if (indices.type != abi::kInt64 && indices.type != abi::kInt32)

@@ -47,14 +47,16 @@ class MatMul {
         node_(ops::node_prefix(op.api, info, op.name)),
         inputs_(op.api, op.inputs, node_) {
     const auto tensors = inputs_.constants(info, op_.spec.inputs.size());
-    if (tensors) constant_ = read(*tensors);
+    if (tensors) constant_ = read(*tensors, nullptr);
   }
 
   const abi::Api& api() const { return op_.api; }
 
   void compute(OrtKernelContext* context) const {
-    // Weights that are no constants are checked at every call, which waits for the device.
-    const Weight weight = constant_ ? *constant_ : read(inputs_.variables(context, op_.spec.inputs.size()));
+    const OnDevice device(op_.api, context);
+    // Weights that are no constants are checked at every call, which waits for the stream.
+    const Weight weight = constant_ ? *constant_
+                                    : read(inputs_.variables(context, op_.spec.inputs.size()), stream_of(op_.api, context));
     const Tensor x = inputs_.at(context, 0);
     Shape shape = x.shape;
     if (shape.empty() || shape.back() != static_cast<int64_t>(weight.inputs)) {
@@ -96,8 +98,8 @@ class MatMul {
   }
 
   // The weight after the CPU's own checks, to which what they look into is copied.
-  Weight read(const std::vector<Tensor>& tensors) const {
-    HostCopies copies;
+  Weight read(const std::vector<Tensor>& tensors, Stream stream) const {
+    HostCopies copies(stream);
     std::vector<Tensor> on_host = tensors;
     for (size_t i = 0; i < tensors.size(); ++i)
       if (is_looked_into(op_.spec.inputs[i + 1])) on_host[i] = copies.of(tensors[i], node_);

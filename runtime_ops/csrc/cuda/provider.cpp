@@ -14,8 +14,17 @@ void check_cuda(Error error, const std::string& node) {
   throw std::runtime_error(node + "CUDA: " + cudaGetErrorString(static_cast<cudaError_t>(error)));
 }
 
-Error copy_to_host(void* to, const void* from, size_t bytes) {
-  return static_cast<Error>(cudaMemcpy(to, from, bytes, cudaMemcpyDefault));
+Error copy_to_host(void* to, const void* from, size_t bytes, Stream stream) {
+  const auto in = static_cast<cudaStream_t>(stream);
+  const cudaError_t error = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, in);
+  return static_cast<Error>(error != cudaSuccess ? error : cudaStreamSynchronize(in));
+}
+
+int use_device(int ordinal) {
+  int before = ordinal;
+  cudaGetDevice(&before);
+  if (before != ordinal) cudaSetDevice(ordinal);  // when it fails, so does the launch that follows, and says so
+  return before;
 }
 
 }  // namespace regc::cuda

@@ -1,4 +1,6 @@
 // The library's one exported function.
+#include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <string>
 
@@ -15,7 +17,7 @@ namespace {
 // loaded.
 class Domain {
  public:
-  explicit Domain(const OrtApi* table) : api_(table), provided_(provider_operators(api_)) {
+  Domain(const OrtApi* table, const OrtApi* newer) : api_(table, newer), provided_(provider_operators(api_)) {
     check(api_.CreateCustomOpDomain("ai.regc", &domain_));
     for (const auto& spec : {ternary_matmul(), ternary_matmul_float(), ternary5_matmul(),
                              ternary5_matmul_float(), rf8_matmul(), block_sparse_matmul(),
@@ -51,8 +53,15 @@ class Domain {
   OrtCustomOpDomain* domain_ = nullptr;
 };
 
-void add_domain(OrtSessionOptions* options, const OrtApi* table) {
-  static const Domain domain(table);  // immutable once built
+// A runtime that is asked for a version that it lacks complains on the terminal.
+const OrtApi* newer_table(const abi::ApiBase& base) {
+  const char* minor = std::strchr(base.GetVersionString(), '.');
+  const bool has = minor != nullptr && std::atoi(minor + 1) >= static_cast<int>(abi::kScratchVersion);
+  return has ? base.GetApi(abi::kScratchVersion) : nullptr;
+}
+
+void add_domain(OrtSessionOptions* options, const OrtApi* table, const abi::ApiBase& base) {
+  static const Domain domain(table, newer_table(base));  // immutable once built
   domain.add_to(options, table);
 }
 
@@ -73,5 +82,5 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
   const OrtApi* table = base->GetApi(abi::kApiVersion);
   if (table == nullptr) return ops::too_old(*base);
   const abi::Api api(table);
-  return ops::guarded(api, [&] { ops::add_domain(options, table); });
+  return ops::guarded(api, [&] { ops::add_domain(options, table, *base); });
 }
