@@ -3,7 +3,8 @@
 A region compares an operator with what takes its place in the model otherwise: ONNX Runtime's own operator with the
 float32 weight, or, for RF8 weights of which only a part is used, RF8MatMul with the whole of them. The numbers were
 measured on one thread of an Emerald Rapids (AVX-512 VNNI and FP16) with ``python -m benchmarks.kernels``, products
-with weights of 2048x5632 that exceed the cache; each row of x uses a part of its own.
+with weights of 2048x5632 that exceed the cache; each row of x uses a part of its own. They say nothing of a GPU, where
+none has been measured: target cuda asks for no region.
 """
 
 from dataclasses import dataclass

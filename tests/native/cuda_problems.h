@@ -1,7 +1,7 @@
 // Random operands for products on a GPU: copies of those of problems.h, aligned as memory of a device is.
 #pragma once
 
-#include "cuda/launch.h"
+#include "cuda/elements.h"
 #include "problems.h"
 
 namespace regc::test {

@@ -7,7 +7,9 @@
 // sanitizer watches; results between guards.
 #include <cstdio>
 
-#include "cuda/launch.h"
+#include "cuda/decode.h"
+#include "cuda/elements.h"
+#include "cuda/stream.h"
 #include "cuda_problems.h"
 #include "cuda_tables.h"
 
@@ -94,19 +96,6 @@ void expect_float(const kernels::Matrix& w, size_t block, const Operands& o, flo
   kernel(task);
 }
 
-void check_ternary(Random& random, cuda::Format format) {
-  const bool five = format == cuda::Format::ternary5 || format == cuda::Format::ternary5_float;
-  const bool exact = format == cuda::Format::ternary_float || format == cuda::Format::ternary5_float;
-  const Size size = drawn_size(random);
-  const size_t block = five ? kernels::kTernary5Block : kernels::kTernaryBlock;
-  const PackedProblem problem(random, size, block);
-  const DeviceMatrix device(problem.weight, size, format);
-  const Operands o(random, size, !exact);
-  Exact<float> expected(size.rows * size.outputs);
-  (exact ? expect_float : expect_int8)(problem.weight, block, o, expected.data());
-  o.compare(device.weight, expected, nullptr);
-}
-
 // The largest rounding errors of x * |W| * scale in float32 and, where rows are rounded, in float16.
 template <class Value>
 Exact<float> bounds(const Operands& o, const kernels::Affine& w, bool rounded, const Value& value) {
@@ -127,6 +116,33 @@ Exact<float> bounds(const Operands& o, const kernels::Affine& w, bool rounded, c
     }
   }
   return bound;
+}
+
+// The level of a weight, multiplier times trit, by the layouts of runtime_ops/formats.
+float ternary_defined(const kernels::Matrix& w, size_t block, size_t n, size_t k) {
+  const size_t unit = (n / kTile * w.blocks + k / block) * kernels::kUnit + n % kTile * 4 + k % block % 4;
+  uint32_t fraction = w.codes[unit];
+  const size_t step = k % block / 4;
+  for (size_t i = 0; block == kernels::kTernary5Block && i < step; ++i) fraction = 3 * fraction % 256;
+  const uint32_t field = block == kernels::kTernaryBlock ? fraction >> 2 * step & 3 : 3 * fraction / 256;
+  const size_t group = k / block / w.group_blocks;
+  return static_cast<float>((static_cast<int>(field) - 1) * w.multiplier[(n / kTile * w.groups + group) * kTile + n % kTile]);
+}
+
+void check_ternary(Random& random, cuda::Format format) {
+  const bool five = format == cuda::Format::ternary5 || format == cuda::Format::ternary5_float;
+  const bool exact = format == cuda::Format::ternary_float || format == cuda::Format::ternary5_float;
+  const Size size = drawn_size(random);
+  const size_t block = five ? kernels::kTernary5Block : kernels::kTernaryBlock;
+  const PackedProblem problem(random, size, block);
+  const DeviceMatrix device(problem.weight, size, format);
+  const Operands o(random, size, !exact);
+  Exact<float> expected(size.rows * size.outputs);
+  (exact ? expect_float : expect_int8)(problem.weight, block, o, expected.data());
+  const Exact<float> bound = bounds(o, problem.weight, false, [&](size_t n, size_t k) {
+    return ternary_defined(problem.weight, block, n, k);
+  });
+  o.compare(device.weight, expected, exact && size.rows <= cuda::kStreamRows ? &bound : nullptr);
 }
 
 void check_rf8(Random& random, cuda::Format format) {

@@ -47,6 +47,15 @@ struct TernaryChain {
   }
 };
 
+struct RF8Chain {
+  REGC_DEVICE static size_t count(const Weight& w, size_t) { return w.inputs; }
+  REGC_DEVICE static size_t place(const Weight&, size_t, size_t i) { return i; }
+  REGC_DEVICE static float gated(const Weight&, size_t, float x) { return x; }
+  REGC_DEVICE static float weight(const Weight& w, size_t tile, size_t i, size_t r) {
+    return rf8_value(w.codes[(tile * w.blocks + i / 4) * kUnit + rf8_place(r, i % 4)]);
+  }
+};
+
 template <bool kCoded>
 struct SparseChain {
   REGC_DEVICE static size_t first(const Weight& w, size_t tile) { return static_cast<size_t>(w.start[tile]); }

@@ -53,7 +53,7 @@ REGC_DEVICE uint32_t flushed(uint32_t halves) {
   return result;
 }
 
-// 16x16 tiles in the registers of a warp: a[16][16] * transpose(b[16][16]) in c[16][16]; rows lie side by side.
+// 16x16 tiles in the registers of a warp: a[16][16] * transpose(b[16][16]) in c[16][16].
 template <class Element>
 struct TileSum;
 template <>
@@ -75,9 +75,10 @@ using TileB = nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, typenam
 template <class T>
 using TileC = nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, typename TileSum<T>::Sum>;
 
+// From a multiple of 32 bytes on; rows begin `pitch` elements after each other, a multiple of 16 bytes.
 template <class Tile, class T>
-REGC_DEVICE void load_tile(Tile& tile, const T* p) {
-  nvcuda::wmma::load_matrix_sync(tile, reinterpret_cast<const typename TileSum<T>::Element*>(p), 16);
+REGC_DEVICE void load_tile(Tile& tile, const T* p, unsigned pitch) {
+  nvcuda::wmma::load_matrix_sync(tile, reinterpret_cast<const typename TileSum<T>::Element*>(p), pitch);
 }
 template <class Tile>
 REGC_DEVICE void clear_tile(Tile& tile) {
@@ -98,11 +99,15 @@ struct Grid {
   unsigned z = 1;
 };
 
-// Starts kernel(arguments) and does not wait for it; an error of the CUDA runtime, or 0.
+// Starts kernel(arguments) and does not wait for it; an error of the CUDA runtime, or 0. The error is that of this
+// launch, which cudaGetLastError() need not be, and nobody finds it there later.
 template <class Arguments>
-int launch(void (*kernel)(Arguments), Grid grid, unsigned threads, void* stream, const Arguments& arguments) {
-  kernel<<<dim3(grid.x, grid.y, grid.z), threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments);
-  return static_cast<int>(cudaGetLastError());
+int launch(void (*kernel)(Arguments), Grid grid, unsigned threads, void* stream, Arguments arguments) {
+  void* list[] = {&arguments};
+  const cudaError_t error = cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(grid.x, grid.y, grid.z),
+                                             dim3(threads), list, 0, static_cast<cudaStream_t>(stream));
+  if (error != cudaSuccess) cudaGetLastError();
+  return static_cast<int>(error);
 }
 
 }  // namespace regc::cuda

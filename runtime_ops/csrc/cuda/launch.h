@@ -2,93 +2,37 @@
 #pragma once
 
 #include "cuda/chain.h"
-#include "cuda/panel.h"
 #include "cuda/rows.h"
-#include "cuda/skip.h"
-#include "cuda/stream.h"
+#include "cuda/scratch.h"
 #include "cuda/tables.h"
 
 namespace regc::cuda {
 
-constexpr size_t kManyRows = 64;   // up to which the small shape of panels is used, then the large one
 constexpr size_t kMaxGridX = 2147483647;
-constexpr size_t kPartRows = 256;  // up to which the inputs may be cut into parts
-constexpr size_t kManyThreads = 65536;  // that keep a large GPU busy: 512 for each of its multiprocessors
-constexpr size_t kFewSlices = 4;     // that are worth a part of their own
 constexpr Error kTooLarge = 1;  // cudaErrorInvalidValue
-
-inline size_t round_up(size_t v, size_t unit) { return ceil_div(v, unit) * unit; }
-
-// The parts of the scratch memory of a product with rows made ready, each from a multiple of 256 bytes on.
-struct Scratch {
-  size_t stride;     // bytes of a row
-  size_t row_scale;  // offsets in bytes
-  size_t sums;       // of blocks, or of parts
-  size_t size;
-};
-
-// `sums` are those of a row, of four bytes each.
-inline Scratch scratch_of(size_t rows, size_t stride, size_t sums) {
-  constexpr size_t kPart = 256;
-  const size_t scale = round_up(rows * stride, kPart);
-  const size_t last = scale + round_up(rows * sizeof(float), kPart);
-  return {stride, scale, last, last + round_up(rows * sums * sizeof(int32_t), kPart)};
-}
-
-// How the inputs are cut into parts, where outputs alone would not keep a GPU busy. Of rows it matters only which shape
-// they have: so that a row's result does not depend on the others.
-struct Parts {
-  size_t count;
-  size_t slices;  // of each but the last
-};
-
-template <class S>
-Parts parts_of_shape(size_t outputs, size_t slices) {
-  const size_t threads = ceil_div(outputs, S::kOutputs) * S::kThreads;
-  const size_t wanted = kernels::min_of(ceil_div(kManyThreads, threads), ceil_div(slices, kFewSlices));
-  const size_t each = ceil_div(slices, wanted);
-  return {ceil_div(slices, each), each};
-}
-
-template <class Format>
-Parts parts_of(const Weight& w, size_t rows) {
-  const size_t slices = ceil_div(w.inputs, Format::kInputs);
-  if (rows > kPartRows) return {1, slices};
-  return rows > kManyRows ? parts_of_shape<LargeShape>(w.outputs, slices)
-                          : parts_of_shape<SmallShape>(w.outputs, slices);
-}
-
-// Sums of a row that a product in parts keeps.
-template <class Format>
-size_t part_sums(const Weight& w, size_t rows) {
-  const size_t count = parts_of<Format>(w, rows).count;
-  return count > 1 ? count * w.outputs : 0;
-}
-
-template <class Codes>
-Scratch ternary_scratch(const Weight& w, size_t rows) {
-  const size_t stride = round_up(w.inputs, TernaryPanel<Codes>::kInputs);
-  return scratch_of(rows, stride, rows <= kStreamRows ? w.blocks : part_sums<TernaryPanel<Codes>>(w, rows));
-}
-
-inline Scratch rf8_scratch(const Weight& w, size_t rows) {
-  const size_t stride = round_up(w.inputs, RF8Panel::kInputs) * sizeof(uint16_t);
-  return scratch_of(rows, stride, part_sums<RF8Panel>(w, rows));
-}
 
 // The grid of products of `across` by `down` pieces; down is bounded by CUDA.
 inline Error check_grid(size_t across, size_t down) { return across <= kMaxGridX && down <= kMaxGridY ? 0 : kTooLarge; }
 
+// The warps of a block of threads: more where there are few tiles.
+template <int kRows>
+unsigned warps_of(const Weight& w) {
+  const size_t tiles = ceil_div(w.outputs, kTile);
+  const size_t wanted = tiles * kStreamWarps * kWarp < 2 * kManyThreads ? 2 * kStreamWarps : kStreamWarps;
+  const size_t most = kernels::min_of(wanted, kMostWarps<kRows>);
+  return static_cast<unsigned>(kernels::min_of(ceil_div(w.blocks, kWarpBlocks), most));
+}
+
+template <class Format, int kRows>
+Error launch_stream_of(const StreamArgs& a, Stream on) {
+  const Grid grid{static_cast<unsigned>(ceil_div(a.weight.outputs, kTile)),
+                  static_cast<unsigned>(ceil_div(a.rows, kRows))};
+  return launch(stream<Format, kRows>, grid, warps_of<kRows>(a.weight) * kWarp, on, a);
+}
+
 template <class Format>
 Error launch_stream(const StreamArgs& a, Stream on) {
-  const Weight& w = a.weight;
-  const Grid grid{static_cast<unsigned>(ceil_div(w.outputs, kTile))};
-  const size_t warps = kernels::min_of(ceil_div(w.blocks, kWarpBlocks), kStreamWarps);
-  const auto threads = static_cast<unsigned>(warps) * kWarp;
-  if (a.rows == 1) return launch(stream<Format, 1>, grid, threads, on, a);
-  if (a.rows == 2) return launch(stream<Format, 2>, grid, threads, on, a);
-  if (a.rows <= 4) return launch(stream<Format, 4>, grid, threads, on, a);
-  return launch(stream<Format, 8>, grid, threads, on, a);
+  return a.rows == 1 ? launch_stream_of<Format, 1>(a, on) : launch_stream_of<Format, 4>(a, on);
 }
 
 template <class Format, class S>
@@ -100,6 +44,13 @@ Error launch_panel(const PanelArgs& a, Stream on) {
   return launch(panel<Format, S>, grid, S::kThreads, on, a);
 }
 
+template <class Sum>
+Error launch_sum(const PanelArgs& a, Stream on) {
+  const size_t blocks = ceil_div(a.rows * a.weight.outputs, kPartThreads);
+  if (const Error error = check_grid(blocks, 1)) return error;
+  return launch(sum_parts<Sum>, {static_cast<unsigned>(blocks)}, kPartThreads, on, a);
+}
+
 // `scratch` and its parts are those of the product; the rows are ready in it.
 template <class Format>
 Error launch_panels(const Weight& w, size_t rows, const Out& out, uint8_t* scratch, const Scratch& parts, Stream on) {
@@ -109,37 +60,24 @@ Error launch_panels(const Weight& w, size_t rows, const Out& out, uint8_t* scrat
                     rows, count,   slices,       count > 1 ? scratch + parts.sums : nullptr};
   const auto launch_one = rows > kManyRows ? launch_panel<Format, LargeShape> : launch_panel<Format, SmallShape>;
   if (const Error error = launch_one(a, on)) return error;
-  if (count == 1) return 0;
-  const size_t blocks = ceil_div(rows * w.outputs, kPartThreads);
-  if (const Error error = check_grid(blocks, 1)) return error;
-  return launch(sum_parts<typename Format::Sum>, {static_cast<unsigned>(blocks)}, kPartThreads, on, a);
+  return count == 1 ? 0 : launch_sum<typename Format::Sum>(a, on);
+}
+
+// The threads of a block that makes a row of so many bytes or halves ready, four by four.
+inline unsigned row_threads(size_t padded) {
+  return static_cast<unsigned>(kernels::min_of(round_up(padded / 4, kWarp), kRowThreads));
 }
 
 template <class Codes>
 Error multiply_ternary(const Weight& w, const Input& x, size_t rows, const Out& out, uint8_t* scratch, Stream on) {
-  const bool few = rows <= kStreamRows;
   const Scratch parts = ternary_scratch<Codes>(w, rows);
-  QuantizeArgs q{x, w.inputs, scratch, parts.stride, reinterpret_cast<float*>(scratch + parts.row_scale),
-                 few ? reinterpret_cast<int32_t*>(scratch + parts.sums) : nullptr, w.blocks, Codes::kSteps};
+  const QuantizeArgs q{{x, w.inputs, in_fours(x, w.inputs)}, scratch, parts.stride,
+                       reinterpret_cast<float*>(scratch + parts.row_scale)};
   if (const Error error = check_grid(rows, 1)) return error;
-  if (const Error error = launch(quantize_rows, {static_cast<unsigned>(rows)}, kRowThreads, on, q)) return error;
-  if (!few) return launch_panels<TernaryPanel<Codes>>(w, rows, out, scratch, parts, on);
-  const StreamArgs a{w, scratch, parts.stride, q.row_scale, q.sums, x, false, out, static_cast<unsigned>(rows)};
-  return launch_stream<TernaryStream<Codes>>(a, on);
-}
-
-inline Error multiply_rf8(const Weight& w, const Input& x, size_t rows, const Out& out, uint8_t* scratch, Stream on) {
-  if (rows <= kStreamRows) {
-    const bool whole = w.inputs % 4 == 0 && reinterpret_cast<uintptr_t>(x.x) % 16 == 0;
-    const StreamArgs a{w, nullptr, 0, nullptr, nullptr, x, whole, out, static_cast<unsigned>(rows)};
-    return launch_stream<RF8Stream>(a, on);
-  }
-  const Scratch parts = rf8_scratch(w, rows);
-  const RoundArgs r{x, w.inputs, reinterpret_cast<uint16_t*>(scratch), parts.stride / sizeof(uint16_t),
-                    reinterpret_cast<float*>(scratch + parts.row_scale)};
-  if (const Error error = check_grid(rows, 1)) return error;
-  if (const Error error = launch(round_rows, {static_cast<unsigned>(rows)}, kRowThreads, on, r)) return error;
-  return launch_panels<RF8Panel>(w, rows, out, scratch, parts, on);
+  const auto blocks = static_cast<unsigned>(rows);
+  if (const Error error = launch(quantize_rows, {blocks}, row_threads(parts.stride), on, q)) return error;
+  if (rows > kStreamRows) return launch_panels<TernaryPanel<Codes>>(w, rows, out, scratch, parts, on);
+  return launch_stream<TernaryStream<Codes>>({w, scratch, parts.stride, q.row_scale, x, out, blocks}, on);
 }
 
 template <class Format>
@@ -150,18 +88,54 @@ Error launch_chain(const ChainArgs& a, Stream on) {
   return launch(chain<Format>, {static_cast<unsigned>(across), static_cast<unsigned>(down)}, kChainThreads, on, a);
 }
 
+// A few rows of float activations that can be read by fours.
+template <template <class> class Format>
+Error stream_floats(const ChainArgs& a, Stream on) {
+  const StreamArgs s{a.weight, nullptr, 0, nullptr, a.in, a.out, static_cast<unsigned>(a.rows)};
+  return a.in.type == Type::float32 ? launch_stream<Format<Wide>>(s, on) : launch_stream<Format<Narrow>>(s, on);
+}
+
+inline bool streams(const ChainArgs& a) { return a.rows <= kStreamRows && in_fours(a.in, a.weight.inputs); }
+
+template <class X>
+using TwoBitsStream = TernaryFloatStream<TwoBits, X>;
+template <class X>
+using FiveTritsStream = TernaryFloatStream<FiveTrits, X>;
+
+inline Error multiply_rf8(const ChainArgs& a, uint8_t* scratch, Stream on) {
+  const Weight& w = a.weight;
+  if (streams(a)) return stream_floats<RF8Stream>(a, on);
+  if (a.rows <= kStreamRows) return launch_chain<RF8Chain>(a, on);
+  const Scratch parts = rf8_scratch(w, a.rows);
+  const size_t padded = parts.stride / sizeof(uint16_t);
+  const RoundArgs r{{a.in, w.inputs, in_fours(a.in, w.inputs)}, reinterpret_cast<uint16_t*>(scratch), padded,
+                    reinterpret_cast<float*>(scratch + parts.row_scale)};
+  if (const Error error = check_grid(a.rows, 1)) return error;
+  const Grid grid{static_cast<unsigned>(a.rows)};
+  if (const Error error = launch(round_rows, grid, row_threads(padded), on, r)) return error;
+  return launch_panels<RF8Panel>(w, a.rows, a.out, scratch, parts, on);
+}
+
 template <bool kCoded>
 Error multiply_sparse(const ChainArgs& a, Stream on) {
   if (a.rows > kStreamRows) return launch_chain<SparseChain<kCoded>>(a, on);
   const Grid grid{static_cast<unsigned>(ceil_div(a.weight.outputs, kTile)), static_cast<unsigned>(a.rows)};
-  return launch(sparse_rows<kCoded>, grid, kSkipThreads, on, a);
+  const auto kernel = a.in.type == Type::float32 ? sparse_rows<kCoded, Wide> : sparse_rows<kCoded, Narrow>;
+  return launch(kernel, grid, kSkipThreads, on, a);
 }
 
 template <bool kCoded>
-Error multiply_gated(const ChainArgs& a, Stream on) {
+Error multiply_gated(const ChainArgs& a, void* scratch, Stream on) {
   if (a.rows > kStreamRows) return launch_chain<GatedChain<kCoded>>(a, on);
-  const Grid grid{static_cast<unsigned>(ceil_div(a.weight.outputs, kGatedOutputs)), static_cast<unsigned>(a.rows)};
-  return launch(gated_rows<kCoded>, grid, kSkipThreads, on, a);
+  const Weight& w = a.weight;
+  const auto [count, inputs] = gated_parts(w, a.rows);
+  const GatedArgs gated{a, inputs, count > 1 ? static_cast<float*>(scratch) : nullptr};
+  const Grid grid{static_cast<unsigned>(ceil_div(w.outputs, kGatedOutputs)), static_cast<unsigned>(a.rows),
+                  static_cast<unsigned>(count)};
+  const auto kernel = a.in.type == Type::float32 ? gated_rows<kCoded, Wide> : gated_rows<kCoded, Narrow>;
+  if (const Error error = launch(kernel, grid, kSkipThreads, on, gated)) return error;
+  if (count == 1) return 0;
+  return launch_sum<float>({w, nullptr, 0, nullptr, a.out, a.rows, count, 0, scratch}, on);
 }
 
 size_t scratch_bytes(const Weight& w, size_t rows) {
@@ -172,6 +146,9 @@ size_t scratch_bytes(const Weight& w, size_t rows) {
       return ternary_scratch<FiveTrits>(w, rows).size;
     case Format::rf8:
       return rows <= kStreamRows ? 0 : rf8_scratch(w, rows).size;
+    case Format::gated:
+    case Format::gated_rf8:
+      return gated_scratch(w, rows);
     default:
       return 0;
   }
@@ -179,26 +156,26 @@ size_t scratch_bytes(const Weight& w, size_t rows) {
 
 Error multiply(const Weight& w, const Input& x, size_t rows, const Out& out, void* scratch, Stream on) {
   auto* bytes = static_cast<uint8_t*>(scratch);
-  const ChainArgs exact{w, x, out, rows};
+  const ChainArgs a{w, x, out, rows};
   switch (w.format) {
     case Format::ternary:
       return multiply_ternary<TwoBits>(w, x, rows, out, bytes, on);
     case Format::ternary5:
       return multiply_ternary<FiveTrits>(w, x, rows, out, bytes, on);
     case Format::rf8:
-      return multiply_rf8(w, x, rows, out, bytes, on);
+      return multiply_rf8(a, bytes, on);
     case Format::ternary_float:
-      return launch_chain<TernaryChain<TwoBits>>(exact, on);
+      return streams(a) ? stream_floats<TwoBitsStream>(a, on) : launch_chain<TernaryChain<TwoBits>>(a, on);
     case Format::ternary5_float:
-      return launch_chain<TernaryChain<FiveTrits>>(exact, on);
+      return streams(a) ? stream_floats<FiveTritsStream>(a, on) : launch_chain<TernaryChain<FiveTrits>>(a, on);
     case Format::sparse:
-      return multiply_sparse<false>(exact, on);
+      return multiply_sparse<false>(a, on);
     case Format::sparse_rf8:
-      return multiply_sparse<true>(exact, on);
+      return multiply_sparse<true>(a, on);
     case Format::gated:
-      return multiply_gated<false>(exact, on);
+      return multiply_gated<false>(a, scratch, on);
     case Format::gated_rf8:
-      return multiply_gated<true>(exact, on);
+      return multiply_gated<true>(a, scratch, on);
   }
   return kTooLarge;
 }

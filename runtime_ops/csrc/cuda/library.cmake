@@ -14,7 +14,3 @@ target_compile_options(regc_cuda_kernels PRIVATE -O3 --fmad=false)
 regc_library(regc_ops_cuda cuda/gather.cpp cuda/matmul.cpp cuda/operators.cpp cuda/provider.cpp
   cuda/runtime.cpp)
 target_link_libraries(regc_ops_cuda PRIVATE regc_cuda_kernels CUDA::cudart_static)
-if(REGC_TESTS)
-  add_library(regc_cuda_entry MODULE cuda/entry.cpp)
-  target_link_libraries(regc_cuda_entry PRIVATE regc_cuda_kernels CUDA::cudart_static)
-endif()

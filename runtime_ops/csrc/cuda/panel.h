@@ -1,8 +1,5 @@
 // Many rows: slices of rows and of decoded weights meet in shared memory and are multiplied by tensor cores. While
 // one slice is multiplied, the next is on its way into registers, and from there into the other half of the memory.
-//
-// A slice is held in slabs of sixteen inputs, [slabs][rows or outputs][16]: so every 16x16 tile is one piece, aligned
-// as wmma demands, which a warp reads without bank conflicts.
 #pragma once
 
 #include "cuda/elements.h"
@@ -11,14 +8,13 @@
 
 namespace regc::cuda {
 
-constexpr size_t kSlab = 16;
 constexpr size_t kMaxGridY = 65535;
 
 struct PanelArgs {
   Weight weight;
   const uint8_t* x;        // [rows][x_stride] int8 or halves, zeros beyond the inputs
   size_t x_stride;         // bytes, of whole slices
-  const float* row_scale;  // [rows]
+  const float* row_scale;  // [rows]; of sums in float32, for sum_parts(), null
   Out out;
   size_t rows;
   size_t part_count;
@@ -39,14 +35,23 @@ struct Shape {
 using LargeShape = Shape<2, 4, 4, 2>;
 using SmallShape = Shape<1, 4, 2, 1>;
 
-// The shared memory of a slice of some rows. The gap between slabs lets 16-byte stores of neighbouring chunks of two
-// rows fall into different banks.
+// The shared memory of a slice of some rows, in slabs of some inputs, [slabs][rows][kPitch]. Warps read it in 16x16
+// tiles, by eight pieces of 16 bytes of neighbouring rows at a time, which have to lie in different banks: pieces side
+// by side, or 80 bytes apart. wmma wants tiles at multiples of 32 bytes, which leaves the first for int8 and the second
+// for halves. The gap between slabs of int8 does the same for stores of neighbouring chunks of two rows.
 template <class Format, size_t kRows>
 struct Slabs {
   using Element = typename Format::Element;
-  static constexpr size_t kStride = kRows * kSlab + 32;  // elements
-  static constexpr size_t kCount = Format::kInputs / kSlab;
-  static constexpr size_t kSize = kCount * kStride;
+  static constexpr bool kBytes = sizeof(Element) == 1;
+  static constexpr size_t kInputs = kBytes ? 16 : Format::kInputs;  // of a slab
+  static constexpr size_t kPitch = kBytes ? 16 : kInputs + 8;
+  static constexpr size_t kStride = kRows * kPitch + (kBytes ? 32 : 0);  // elements
+  static constexpr size_t kSize = Format::kInputs / kInputs * kStride;
+  static_assert(kBytes || kPitch * sizeof(Element) == 80);
+
+  REGC_DEVICE static size_t place(size_t row, size_t k) {
+    return k / kInputs * kStride + row * kPitch + k % kInputs;
+  }
 };
 
 // Registers that hold the next slice of a thread.
@@ -89,8 +94,7 @@ REGC_DEVICE void store_slice(const Ahead<Format, S>& ahead, typename Format::Ele
     const size_t chunk = threadIdx.x + i * S::kThreads;
     const size_t k = chunk % A::kChunks * kInChunk;
     if (chunk < S::kRows * A::kChunks)
-      store_16(rows + k / kSlab * Slabs<Format, S::kRows>::kStride + chunk / A::kChunks * kSlab + k % kSlab,
-               ahead.x[i]);
+      store_16(rows + Slabs<Format, S::kRows>::place(chunk / A::kChunks, k), ahead.x[i]);
   }
 #pragma unroll
   for (size_t i = 0; i < A::kMyItems; ++i) {
@@ -98,7 +102,7 @@ REGC_DEVICE void store_slice(const Ahead<Format, S>& ahead, typename Format::Ele
     const size_t first = item / Format::kItems * kTile;
     if (item < S::kOutputs / kTile * Format::kItems) {
       Format::store(ahead.codes[i], item % Format::kItems, [&](size_t n, size_t k) {
-        return weights + k / kSlab * Slabs<Format, S::kOutputs>::kStride + (first + n) * kSlab + k % kSlab;
+        return weights + Slabs<Format, S::kOutputs>::place(first + n, k);
       });
     }
   }
@@ -108,18 +112,19 @@ template <class Format, class S>
 REGC_DEVICE void multiply_slice(const typename Format::Element* rows, const typename Format::Element* weights,
                                 unsigned warp, TileC<typename Format::Element> (&sum)[S::kTilesM][S::kTilesN]) {
   using Element = typename Format::Element;
-  rows += warp / S::kAlong * S::kTilesM * kTile * kSlab;
-  weights += warp % S::kAlong * S::kTilesN * kTile * kSlab;
+  using RowSlabs = Slabs<Format, S::kRows>;
+  using OutputSlabs = Slabs<Format, S::kOutputs>;
+  const size_t row = warp / S::kAlong * S::kTilesM * kTile;
+  const size_t output = warp % S::kAlong * S::kTilesN * kTile;
 #pragma unroll
-  for (size_t slab = 0; slab < Format::kInputs / kSlab; ++slab) {
+  for (size_t k = 0; k < Format::kInputs; k += kTile) {
     TileA<Element> x[S::kTilesM];
     TileB<Element> w[S::kTilesN];
 #pragma unroll
-    for (int m = 0; m < S::kTilesM; ++m)
-      load_tile(x[m], rows + slab * Slabs<Format, S::kRows>::kStride + m * kTile * kSlab);
+    for (int m = 0; m < S::kTilesM; ++m) load_tile(x[m], rows + RowSlabs::place(row + m * kTile, k), RowSlabs::kPitch);
 #pragma unroll
-    for (int n = 0; n < S::kTilesN; ++n)
-      load_tile(w[n], weights + slab * Slabs<Format, S::kOutputs>::kStride + n * kTile * kSlab);
+    for (int n = 0; n < S::kTilesN; ++n) 
+      load_tile(w[n], weights + OutputSlabs::place(output + n * kTile, k), OutputSlabs::kPitch);
 #pragma unroll
     for (int m = 0; m < S::kTilesM; ++m) {
 #pragma unroll
@@ -209,7 +214,8 @@ REGC_LAUNCHED(kPartThreads) sum_parts(PanelArgs a) {
   const auto* parts = static_cast<const Sum*>(a.parts);
   Sum total = 0;
   for (size_t part = 0; part < a.part_count; ++part) total += parts[part_place(a, part, row, output)];
-  finish(a.weight, a.out, row, output, static_cast<float>(total) * a.row_scale[row]);
+  const float scale = a.row_scale == nullptr ? 1.0F : a.row_scale[row];
+  finish(a.weight, a.out, row, output, static_cast<float>(total) * scale);
 }
 
 }  // namespace regc::cuda

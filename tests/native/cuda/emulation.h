@@ -36,6 +36,7 @@ inline unsigned __ballot_sync(unsigned, bool passes) {
   return bits;
 }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
 namespace regc::cuda {
 
@@ -110,9 +111,11 @@ struct TileC {
 inline bool holds_tile() { return emulation::Machine::instance().lane() == 0; }
 
 template <class T>
-void load_tile(TileA<T>& tile, const T* p) {
-  if (reinterpret_cast<uintptr_t>(p) % 32 != 0) throw std::runtime_error("a tile is not aligned");
-  if (holds_tile()) std::memcpy(tile.value, p, sizeof(tile.value));
+void load_tile(TileA<T>& tile, const T* p, unsigned pitch) {
+  if (reinterpret_cast<uintptr_t>(p) % 32 != 0 || pitch * sizeof(T) % 16 != 0)
+    throw std::runtime_error("a tile is not aligned");
+  for (int row = 0; holds_tile() && row < 16; ++row)
+    std::memcpy(tile.value[row], p + row * pitch, sizeof(tile.value[row]));
 }
 template <class T>
 void clear_tile(TileC<T>& tile) {
