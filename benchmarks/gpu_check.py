@@ -1,174 +1,224 @@
-"""The CUDA kernels on the first machine with a GPU: whether they are right, then how fast they are.
+"""The CUDA kernels on a machine with a GPU: whether they are right, then how fast they are. At most eight minutes.
 
-    python -m benchmarks.gpu_check [--json FILE] [--emulate]
+    python -m benchmarks.gpu_check [--quick] [--json FILE] [--emulate]
 
-Needs nvcc, and torch with CUDA. What is right: every format, ending and type, few rows and many, against NumPy, bit for
-bit for int8 activations; and, where this ONNX Runtime has the CUDA provider, every operator against the CPU's, also in
-a CUDA graph. How fast: products of one to 512 rows beside cuBLAS in float16 and, with the provider, MatMulNBits with 4
-bits; distinct weights beyond the L2 cache, in CUDA graphs, timed by events of the device, in one run with the bandwidth
-of copying. ``--emulate`` checks the kernels on the CPU instead, and times nothing.
+Needs nvcc, NumPy, and torch with CUDA; regc need not be installed. What is right: every format, ending and type, few
+rows and many, against NumPy, bit for bit for int8 activations; and, where this ONNX Runtime has the CUDA provider,
+every operator against the CPU's, also in a CUDA graph. How fast: products of one to 512 rows beside cuBLAS in float16
+and, with the provider, MatMulNBits with 4 bits; distinct weights beyond the L2 cache, in CUDA graphs, timed by events
+of the device, in one run with the bandwidth of copying. Formats with mistakes are not timed.
+
+Everything is printed as it is found. The file (build/gpu_check.json) is written after every step, so that what was
+found is in it whatever happens then. ``--emulate`` checks the kernels on the CPU instead, and times nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import importlib.util
 import json
+import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
-from math import erf
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.checkout import ROOT
+from benchmarks.gpu_correct import check_kernels
+from benchmarks.gpu_kernels import TYPES, Host, Kernels, build_emulated, build_for
 
-from benchmarks.gpu_kernels import ENDINGS, FORMATS, ROOT, TYPES, Array, Kernels, Problem, build, problem
-
-SHAPES = ((37, 100), (130, 1540), (16, 4099))
-ROWS = (1, 2, 3, 8, 9, 33, 65, 130)
-KIND_OF_ERROR = {"float32": 2.0**-22, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-"""Relative error of rounding a result to a type, twice."""
-
-
-class Host:
-    """NumPy's memory, for the emulation."""
-
-    def put(self, values: Array) -> Array:
-        """An aligned copy."""
-        copy = self.empty(values.nbytes, "uint8")
-        copy[:] = np.ascontiguousarray(values).view(np.uint8).reshape(-1)
-        return copy
-
-    def empty(self, count: int, dtype: str) -> Array:
-        """Bytes behind a multiple of 256 of them."""
-        size = count * (4 if dtype == "float32" else 1 if dtype == "uint8" else 2)
-        memory = np.zeros(size + 256, np.uint8)
-        start = -memory.ctypes.data % 256
-        return memory[start : start + size]
-
-    def get(self, tensor: Array) -> Array:
-        """As float32."""
-        return tensor.view(np.float32)
-
-    def pointer(self, tensor: Array) -> int:
-        """Its address."""
-        return int(tensor.ctypes.data)
-
-    def stream(self) -> int:
-        """None."""
-        return 0
+LIMIT = 450
+"""Seconds after which nothing more is timed."""
+PROVIDER = "CUDAExecutionProvider"
 
 
-def activations(rows: int, inputs: int, seed: int) -> Array:
-    """Rows of different magnitudes."""
-    random = np.random.default_rng(seed)
-    return (random.standard_normal((rows, inputs)) * 2.0 ** random.integers(-3, 4, (rows, 1))).astype(np.float32)
+class UnfitError(Exception):
+    """This machine cannot run the check; the text says what is missing."""
 
 
-def int8_product(weight: Problem, x: Array) -> Array:
-    """float32 as the operators define it: one rounding at a time."""
-    amax = np.maximum(np.abs(x).max(1, keepdims=True), np.float32(1e-30))
-    q = np.rint(x * (np.float32(127) / amax)).astype(np.int64)
-    sums = (q @ weight.matrix.T.astype(np.int64)).astype(np.float32)
-    product: Array = sums * (amax / np.float32(127)) * weight.operands["scale"] + weight.operands["bias"]
-    return product
+class Findings:
+    """What was found, kept in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.began = path, time.monotonic()
+        self.found: dict[str, Any] = {"steps": {}, "mistakes": [], "products": [], "failures": {}}
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.began
+
+    def say(self, text: str) -> None:
+        """Print with the time."""
+        print(f"{self.seconds:5.0f} s  {text}", flush=True)
+
+    def write(self) -> None:
+        """To the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.found, indent=2), encoding="utf-8")
+
+    def step(self, name: str, run: Callable[[], None]) -> bool:
+        """Run a step; whether it came to its end. What it raised is told, and the next steps go on."""
+        self.say(name)
+        before = self.seconds
+        try:
+            run()
+        except UnfitError:
+            raise
+        except Exception as error:
+            self.found["failures"][name] = traceback.format_exc()
+            self.say(f"{name} failed: {str(error)[-2000:]}")
+            return False
+        finally:
+            self.found["steps"][name] = round(self.seconds - before, 1)
+            self.write()
+        return True
 
 
-def expected(weight: Problem, x: Array) -> tuple[Array, Array | None]:
-    """The product, and how far from it a result may be; None where it has to be the same bits."""
-    if weight.format in ("ternary", "ternary5"):
-        return int8_product(weight, x), None
-    if "norms" in weight.operands:
-        x = np.where(np.abs(x) * weight.operands["norms"] < weight.operands["threshold"], np.float32(0), x)
-    wide, scale = x.astype(np.float64), weight.operands["scale"]
-    magnitude = np.abs(wide) @ np.abs(weight.matrix).T * scale
-    rounded = 2.0**-11 if weight.format == "rf8" and len(x) > 8 else 0
-    bound = magnitude * (rounded + (x.shape[1] + 3) * 2.0**-24)
-    return (wide @ weight.matrix.T * scale + weight.operands["bias"]).astype(np.float32), bound
+def versions() -> dict[str, Any]:
+    """The GPU and what is installed for it.
+
+    Raises:
+        UnfitError: something is missing, or too old for something else.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise UnfitError("no torch: install a build of it with CUDA")
+    import torch  # noqa: PLC0415 - only where it is needed
+
+    if not torch.cuda.is_available():
+        raise UnfitError(
+            f"torch {torch.__version__} finds no GPU: see nvidia-smi, and whether this is a build with CUDA"
+        )
+    if shutil.which("nvcc") is None:
+        raise UnfitError("no nvcc in PATH: install the CUDA toolkit, or add its bin folder (/usr/local/cuda/bin)")
+    said = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=False).stdout
+    toolkit = re.search(r"release (\d+)\.(\d+)", said)
+    driver = ctypes.c_int()
+    ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(driver))
+    if toolkit is not None and int(toolkit[1]) > driver.value // 1000:
+        raise UnfitError(
+            f"the driver is for CUDA {driver.value // 1000}.{driver.value % 1000 // 10}, nvcc for {toolkit[1]}."
+            f"{toolkit[2]}: what it builds does not start here; take an nvcc of the driver's version"
+        )
+    major, minor = torch.cuda.get_device_capability()
+    return {
+        "device": torch.cuda.get_device_name(),
+        "architecture": f"{major}{minor}",
+        "driver": driver.value,
+        "nvcc": toolkit[0] if toolkit else said,
+        "torch": torch.__version__,
+    }
 
 
-def ended(y: Array, ending: str, other: Array) -> Array:
-    """What an ending makes of a product, in float64."""
-    wide = y.astype(np.float64)
-    if ending == "relu":
-        return np.maximum(wide, 0)
-    if ending == "silu":
-        return wide / (1 + np.exp(-np.maximum(wide, -700)))
-    if ending == "gelu_tanh":
-        return wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
-    if ending == "gelu":
-        return wide / 2 * (1 + np.vectorize(erf)(wide / np.sqrt(2)))
-    return wide + other if ending == "add" else wide
+def provider_there(findings: Findings) -> bool:
+    """Whether ONNX Runtime is there with its CUDA provider; if not, that is said."""
+    if importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("onnx") is None:
+        findings.say("no onnx and onnxruntime here: the operators are not checked")
+        return False
+    import onnxruntime as ort  # noqa: PLC0415 - may be missing
+
+    if PROVIDER not in ort.get_available_providers():
+        findings.say(f"onnxruntime {ort.__version__} has no {PROVIDER}: the operators are not checked")
+        return False
+    return True
 
 
-def cases() -> Iterator[tuple[Problem, int]]:
-    """Every format at every shape, with and without groups, by rows."""
-    for kind in FORMATS:
-        for shape in SHAPES:
-            for group in (None, 32):
-                weight = problem(kind, shape, seed=shape[0], group=group)
-                yield from ((weight, rows) for rows in ROWS)
+def four_bits_there(findings: Findings) -> Callable[[tuple[int, int], int], float] | None:
+    """What times MatMulNBits, if all of regc is installed."""
+    try:
+        from benchmarks.gpu_nbits import four_bits  # noqa: PLC0415 - needs ONNX Runtime and regc's compiler
+    except ImportError as error:
+        findings.say(f"{error}: MatMulNBits is not timed")
+        return None
+    return four_bits
 
 
-def wrong(kernels: Kernels, weight: Problem, rows: int, dtype: str, ending: str) -> str | None:
-    """What is wrong with one product, in words."""
-    memory = kernels.memory
-    x = activations(rows, weight.shape[1], seed=rows)
-    other = activations(rows, weight.shape[0], seed=rows + 1)
-    on_device, other_there = typed(memory, x, dtype), typed(memory, other, dtype)
-    if dtype != "float32":
-        x, other = memory.get(on_device).reshape(x.shape), memory.get(other_there).reshape(other.shape)
-    y = memory.empty(rows * weight.shape[0], dtype)
-    loaded = kernels.load(weight)
-    loaded.launch(on_device, rows, y, loaded.scratch(rows), dtype=dtype, ending=ending, other=other_there)
-    actual = memory.get(y).reshape(rows, -1)
-    product, bound = expected(weight, x)
-    if bound is None and dtype == "float32" and ending in ("none", "relu", "add"):
-        exact = np.maximum(product, 0) if ending == "relu" else product + other if ending == "add" else product
-        return None if (actual == exact).all() else f"{np.count_nonzero(actual != exact)} outputs differ"
-    wanted = ended(product, ending, other)
-    allowed = 1.2 * (0 if bound is None else bound) + KIND_OF_ERROR[dtype] * (np.abs(wanted) + np.abs(product) + 1e-2)
-    far = np.abs(actual - wanted) > allowed
-    return f"{np.count_nonzero(far)} outputs are too far" if far.any() else None
+def on_gpu(findings: Findings, quick: bool) -> None:
+    """All steps. The kernels are checked before anything takes long."""
+    from benchmarks import gpu_speed  # noqa: PLC0415 - needs torch
+
+    architecture = findings.found["machine"]["architecture"]
+    folder = ROOT / "build" / "cuda"
+    kernels: list[Kernels] = []
+    wrong: dict[str, list[str]] = {}
+
+    def build() -> None:
+        kernels.append(Kernels(build_for(architecture, folder), gpu_speed.Gpu()))
+
+    def compare() -> None:
+        wrong.update(check_kernels(kernels[0], TYPES, findings.say))
+        findings.found["mistakes"] += [words for mistakes in wrong.values() for words in mistakes]
+
+    def operators() -> None:
+        from benchmarks import gpu_provider  # noqa: PLC0415 - needs ONNX Runtime
+
+        gpu_provider.build_operators(architecture, folder)
+        findings.found["mistakes"] += gpu_provider.check_provider()
+
+    def times() -> None:
+        four_bits = four_bits_there(findings) if findings.found["provider"] else None
+        bandwidth = findings.found["bandwidth"] = gpu_speed.copy_bandwidth()
+        findings.say(f"copies at {bandwidth / 1e9:.0f} GB/s")
+        for plan in (gpu_speed.QUICK,) if quick else (gpu_speed.MAIN, gpu_speed.OTHERS):
+            right = replace(plan, kinds=tuple(kind for kind in plan.kinds if not wrong[kind]))
+            for row in gpu_speed.measure(kernels[0], right, bandwidth, four_bits):
+                findings.found["products"].append(row)
+                if findings.seconds > LIMIT:
+                    return findings.say("out of time: the rest is not timed")
+        return None
+
+    if not findings.step("building the kernels", build):
+        return
+    compared = findings.step("comparing the kernels with NumPy", compare)
+    findings.found["provider"] = provider_there(findings)
+    if compared:
+        findings.step("timing", times)
+    if findings.found["provider"]:
+        findings.step("checking the operators in ONNX Runtime", operators)
 
 
-def typed(memory: Any, values: Array, dtype: str) -> Any:
-    """Values of a type in the memory of the kernels."""
-    return memory.put(values) if dtype == "float32" else memory.put(values).to(memory.type_of(dtype))
+def emulated(findings: Findings) -> None:
+    """The kernels on the CPU."""
 
+    def compare() -> None:
+        kernels = Kernels(build_emulated(ROOT / "build" / "emulated"), Host())
+        for mistakes in check_kernels(kernels, ("float32",), findings.say).values():
+            findings.found["mistakes"] += mistakes
 
-def check_kernels(kernels: Kernels, types: tuple[str, ...]) -> list[str]:
-    """All mistakes of the kernels, in words."""
-    mistakes = []
-    for number, (weight, rows) in enumerate(cases()):
-        dtype, ending = types[number % len(types)], ENDINGS[number // len(types) % len(ENDINGS)]
-        words = wrong(kernels, weight, rows, dtype, ending)
-        if words is not None:
-            mistakes.append(f"{weight.format} {weight.shape}, {rows} rows, {dtype}, {ending}: {words}")
-    return mistakes
+    findings.step("comparing the emulated kernels with NumPy", compare)
 
 
 def main() -> int:
-    """Check, then measure. 1 when something is wrong."""
+    """0: all is right; 1: something is wrong or failed; 2: this machine cannot run the check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "build" / "gpu_check.json", help="write what is found there"
+    )
+    parser.add_argument("--quick", action="store_true", help="time one weight only: two minutes in all")
     parser.add_argument("--emulate", action="store_true", help="check on the CPU, and time nothing")
     options = parser.parse_args()
-    if options.emulate:
-        kernels = Kernels(build(ROOT / "build" / "emulated", None), Host())
-        mistakes, figures = check_kernels(kernels, ("float32",)), {}
-    else:
-        from benchmarks.gpu_provider import check_provider  # noqa: PLC0415 - needs torch
-        from benchmarks.gpu_speed import gpu_kernels, measure  # noqa: PLC0415
-
-        kernels = gpu_kernels(ROOT / "build" / "cuda")
-        mistakes = [*check_kernels(kernels, TYPES), *check_provider(ROOT / "build" / "cuda")]
-        figures = measure(kernels) if not mistakes else {}
-    for mistake in mistakes:
+    findings = Findings(options.json)
+    try:
+        if options.emulate:
+            emulated(findings)
+        else:
+            findings.found["machine"] = versions()
+            findings.say(", ".join(f"{key} {value}" for key, value in findings.found["machine"].items()))
+            on_gpu(findings, options.quick)
+    except UnfitError as error:
+        print(error)
+        return 2
+    for mistake in findings.found["mistakes"]:
         print(mistake)
-    print(f"{len(mistakes)} mistakes")
-    if options.json:
-        options.json.write_text(json.dumps({"mistakes": mistakes, **figures}, indent=2), encoding="utf-8")
-    return 1 if mistakes else 0
+    findings.say(f"{len(findings.found['mistakes'])} mistakes, {len(findings.found['failures'])} steps failed")
+    findings.write()
+    return 1 if findings.found["mistakes"] or findings.found["failures"] else 0
 
 
 if __name__ == "__main__":

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from regc.runtime_ops.formats import block_sparse, gated, rf8, ternary, ternary5
+from benchmarks.checkout import ROOT
+from benchmarks.gpu_problems import FORMATS, Array, Problem
 
-ROOT = Path(__file__).parents[1]
-FORMATS = (
-    "ternary",
-    "ternary5",
-    "ternary_float",
-    "ternary5_float",
-    "rf8",
-    "sparse",
-    "sparse_rf8",
-    "gated",
-    "gated_rf8",
-)
+SOURCES = ROOT / "runtime_ops" / "csrc"
+EMULATION = ROOT / "tests" / "native" / "cuda"
 TYPES = ("float32", "float16", "bfloat16")
 ENDINGS = ("none", "relu", "gelu", "gelu_tanh", "silu", "add")
 """In the order of the enumerations in runtime_ops/csrc/cuda/products.h and kernels/kernels.h."""
-
-Array = npt.NDArray[Any]
 
 
 class _Weight(ctypes.Structure):
@@ -68,80 +56,33 @@ class Memory(Protocol):
         """The stream of the device in which kernels run."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A random weight ``[N, K]`` of a format: its packed operands, and the matrix without the scale."""
+class Host:
+    """NumPy's memory, for the emulation."""
 
-    format: str
-    shape: tuple[int, int]
-    operands: Mapping[str, Array]
-    matrix: Array
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    def put(self, values: Array) -> Array:
+        """An aligned copy."""
+        copy = self.empty(values.nbytes, "uint8")
+        copy[:] = np.ascontiguousarray(values).view(np.uint8).reshape(-1)
+        return copy
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that a product with all of the weight reads."""
-        return sum(values.nbytes for values in self.operands.values())
+    def empty(self, count: int, dtype: str) -> Array:
+        """Bytes behind a multiple of 256 of them."""
+        size = count * (4 if dtype == "float32" else 1 if dtype == "uint8" else 2)
+        memory = np.zeros(size + 256, np.uint8)
+        start = -memory.ctypes.data % 256
+        return memory[start : start + size]
 
+    def get(self, tensor: Array) -> Array:
+        """As float32."""
+        return tensor.view(np.float32)
 
-def problem(kind: str, shape: tuple[int, int], seed: int, group: int | None = None) -> Problem:
-    """A weight whose products are about as large as the activations."""
-    random = np.random.default_rng(seed)
-    scale = (random.uniform(0.5, 2, shape[0]) / np.sqrt(shape[1])).astype(np.float32)
-    bias = random.standard_normal(shape[0]).astype(np.float32)
-    build = _ternary if kind.startswith("ternary") else _sparse if kind.startswith("sparse") else _other
-    operands, matrix, sizes = build(kind, shape, random, group)
-    return Problem(kind, shape, {**operands, "scale": scale, "bias": bias}, matrix, sizes)
+    def pointer(self, tensor: Array) -> int:
+        """Its address."""
+        return int(tensor.ctypes.data)
 
-
-_Parts = tuple[dict[str, Array], Array, dict[str, int]]
-
-
-def _ternary(kind: str, shape: tuple[int, int], random: np.random.Generator, group: int | None) -> _Parts:
-    layout = ternary5 if kind.startswith("ternary5") else ternary
-    group = group * layout.BLOCK // 16 if group is not None else shape[1]
-    groups = -(-shape[1] // group)
-    trits = random.integers(-1, 2, shape).astype(np.int8)
-    multipliers = random.integers(0, 65, (shape[0], groups)).astype(np.uint8) if groups > 1 else np.ones((shape[0], 1))
-    operands = {
-        "codes": layout.pack_trits(trits),
-        "multiplier": ternary.pack_multipliers(multipliers.astype(np.uint8)),
-    }
-    sizes = {
-        "multiplied": int(groups > 1),
-        "blocks": -(-shape[1] // layout.BLOCK),
-        "groups": groups,
-        "group_blocks": -(-group // layout.BLOCK),
-    }
-    return operands, trits * multipliers[:, np.arange(shape[1]) // group], sizes
-
-
-def _values(kind: str, shape: tuple[int, int], random: np.random.Generator) -> tuple[Array, Array]:
-    """What is stored, and what it stands for."""
-    if not kind.endswith("rf8"):
-        values = random.standard_normal(shape).astype(np.float32)
-        return values, values
-    codes = random.integers(0, 256, shape).astype(np.uint8)
-    return codes, rf8.VALUES[codes]
-
-
-def _sparse(kind: str, shape: tuple[int, int], random: np.random.Generator, group: int | None) -> _Parts:
-    block = 4 if group is None else min(group, 32)
-    stored, values = _values(kind, shape, random)
-    keep = random.random(block_sparse.grid_shape(shape, block)) < 0.4
-    packed = block_sparse.pack(stored, keep, block)
-    mask = np.repeat(np.repeat(keep, 16, 0), block, 1)[: shape[0], : shape[1]]
-    operands = {"codes": packed.values, "index": packed.columns, "start": packed.start}
-    return operands, values * mask, {"block_log2": block.bit_length() - 1}
-
-
-def _other(kind: str, shape: tuple[int, int], random: np.random.Generator, _: int | None) -> _Parts:
-    stored, values = _values(kind, shape, random)
-    if kind == "rf8":
-        return {"codes": rf8.pack_codes(stored)}, values, {"blocks": -(-shape[1] // rf8.BLOCK)}
-    norms = random.uniform(0.5, 2, shape[1]).astype(np.float32)
-    operands = {"codes": gated.pack(stored), "norms": norms, "threshold": np.array([0.7], np.float32)}
-    return operands, values, {}
+    def stream(self) -> int:
+        """None."""
+        return 0
 
 
 class Kernels:
@@ -202,13 +143,31 @@ class Loaded:
         self._kernels.check(error)
 
 
-def build(folder: Path, architecture: str | None) -> Path:
-    """Build for a GPU such as ``90``, or the emulation for None, and return the library with the C entry points."""
-    cuda = [] if architecture is None else ["-DREGC_CUDA=ON", f"-DCMAKE_CUDA_ARCHITECTURES={architecture}-real"]
-    targets = ["regc_cuda_emulated"] if architecture is None else ["regc_cuda_entry", "regc_ops_cuda"]
-    source = ["-S", str(ROOT / "runtime_ops" / "csrc"), "-B", str(folder), "-DREGC_TESTS=ON", *cuda]
-    for command in (source, ["--build", str(folder), "-j2", "--target", *targets]):
-        done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(done.stdout + done.stderr)
-    return next(folder.glob(f"lib{targets[0]}.*"))
+def build_for(architecture: str, folder: Path) -> Path:
+    """The kernels with C entry points for a GPU such as ``90``, by nvcc alone.
+
+    Raises:
+        RuntimeError: nvcc failed, with what it said.
+    """
+    options = ("-O3", "--fmad=false", f"-arch=sm_{architecture}", "-cudart=static", "-Xcompiler=-fPIC")
+    sources = (SOURCES / "cuda" / "kernels.cu", SOURCES / "cuda" / "entry.cpp")
+    return _build(("nvcc", *options), sources, folder / f"libregc_cuda_{architecture}.so")
+
+
+def build_emulated(folder: Path) -> Path:
+    """The kernels for the CPU, thread by thread: see tests/native/cuda."""
+    options = ("-O1", "-fPIC", "-fno-strict-aliasing", "-ffp-contract=off", f"-I{EMULATION}")
+    return _build(
+        ("c++", *options), (EMULATION / "kernels.cpp", SOURCES / "cuda" / "entry.cpp"), folder / "emulated.so"
+    )
+
+
+def _build(compiler: Sequence[str], sources: Sequence[Path], library: Path) -> Path:
+    library.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.which(compiler[0]) is None:
+        raise RuntimeError(f"no {compiler[0]} in PATH")
+    command = [*compiler, "-std=c++17", "-shared", f"-I{SOURCES}", *map(str, sources), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return library

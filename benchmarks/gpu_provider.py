@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.gpu_kernels import Array, problem
+from benchmarks.gpu_kernels import SOURCES
+from benchmarks.gpu_problems import Array, problem
 from regc import runtime_ops
 from regc.runtime_ops import ops
 
@@ -73,12 +75,20 @@ def in_graph(runner: ort.InferenceSession, x: Array, outputs: int) -> Array:
     return values
 
 
-def check_provider(folder: Path) -> list[str]:
-    """Mistakes of the operators in ONNX Runtime's CUDA provider, in words; where it has none, that is said."""
-    if CUDA not in ort.get_available_providers():
-        print(f"onnxruntime {ort.__version__} has no {CUDA}: its operators are not checked")
-        return []
+def build_operators(architecture: str, folder: Path) -> None:
+    """Build the operator libraries for a GPU such as ``90``, and use them."""
+    options = ("-DREGC_CUDA=ON", f"-DCMAKE_CUDA_ARCHITECTURES={architecture}-real")
+    targets = ("--build", str(folder), "-j", "--target", "regc_ops", "regc_ops_cuda")
+    for command in (("-S", str(SOURCES), "-B", str(folder), *options), targets):
+        done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(done.stdout + done.stderr)
+    os.environ["REGC_OPS_LIBRARY"] = str(next(folder.glob("libregc_ops.*")))
     os.environ["REGC_CUDA_OPS_LIBRARY"] = str(next(folder.glob("libregc_ops_cuda.*")))
+
+
+def check_provider() -> list[str]:
+    """Mistakes of the operators in ONNX Runtime's CUDA provider, in words."""
     mistakes, shape = [], (70, 1100)
     for seed, (op, kind) in enumerate(OPERATORS.items()):
         proto = model(op, seed, shape, operands(kind, shape, seed))

@@ -7,24 +7,16 @@ the other in one CUDA graph; a time is the median of replays between two events,
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.contenders import Layer, nbits
-from benchmarks.gpu_kernels import Array, Kernels, build, problem
+from benchmarks.gpu_kernels import Kernels
+from benchmarks.gpu_problems import Array, timed_problem
 
-CUDA = "CUDAExecutionProvider"
-LAYERS = ((4096, 4096), (4096, 11008), (11008, 4096), (4096, 14336), (14336, 4096))
-"""Weights ``(N, K)`` as of models of 7 and 8 billion."""
-ROWS = (1, 8, 64, 512)
 CACHES = 4
 """The weights of a contender are at least so many times the L2 cache."""
 REPLAYS = 30
@@ -59,12 +51,6 @@ class Gpu:
         """A type of torch by its name."""
         found: torch.dtype = getattr(torch, name)
         return found
-
-
-def gpu_kernels(folder: Path) -> Kernels:
-    """The kernels, built for this GPU."""
-    major, minor = torch.cuda.get_device_capability()
-    return Kernels(build(folder, f"{major}{minor}"), Gpu())
 
 
 def seconds(launches: Sequence[Launch]) -> float:
@@ -105,82 +91,54 @@ def layers_for(nbytes: int) -> int:
 
 def ours(kernels: Kernels, kind: str, shape: tuple[int, int], rows: int) -> tuple[float, int]:
     """Seconds of a product with float16 activations, and the bytes of its weight."""
-    memory, weight = kernels.memory, problem(kind, shape, 0)
+    weight = timed_problem(kind, shape)
     # The same codes at different addresses: what they say changes no time.
     loaded = [kernels.load(weight) for _ in range(layers_for(weight.nbytes))]
     x = torch.randn(rows, shape[1], device="cuda").half()
     y = torch.empty(rows, shape[0], device="cuda").half()
     scratch = loaded[0].scratch(rows)
     launches = [lambda each=each: each.launch(x, rows, y, scratch, dtype="float16") for each in loaded]
-    assert isinstance(memory, Gpu)
     return seconds(launches), weight.nbytes
 
 
 def cublas(shape: tuple[int, int], rows: int) -> float:
     """Seconds of torch.matmul in float16."""
-    weights = [torch.randn(*shape, device="cuda").half() for _ in range(layers_for(2 * shape[0] * shape[1]))]
+    weights = [torch.randn(*shape, device="cuda", dtype=torch.half) for _ in range(layers_for(2 * shape[0] * shape[1]))]
     x = torch.randn(rows, shape[1], device="cuda").half()
     y = torch.empty(rows, shape[0], device="cuda").half()
     return seconds([lambda w=w: torch.matmul(x, w.t(), out=y) for w in weights])
 
 
-def side_by_side(layer: Layer, shape: tuple[int, int], rows: int, count: int) -> onnx.ModelProto:
-    """So many products of one x, each with a weight of its own."""
-    nodes, constants = [], []
-    for i in range(count):
-        node = helper.make_node(layer.nodes[0].op_type, ["x", *(f"{name}{i}" for name in layer.constants)], [f"y{i}"])
-        node.domain = layer.nodes[0].domain
-        node.attribute.extend(layer.nodes[0].attribute)
-        nodes.append(node)
-        # Another first word each: ONNX Runtime may store equal constants once.
-        for name, values in layer.constants.items():
-            own = values.copy()
-            own.view(np.uint8).reshape(-1)[:4] = np.frombuffer(np.float32(i + 1).tobytes(), np.uint8)
-            constants.append(numpy_helper.from_array(own, f"{name}{i}"))
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, shape[1]])
-    y = [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, [rows, shape[0]]) for i in range(count)]
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(helper.make_graph(nodes, "g", [x], y, constants), opset_imports=imports, ir_version=8)
+@dataclass(frozen=True)
+class Plan:
+    """What to time, the most telling first: formats at shapes ``(N, K)`` by rows."""
+
+    kinds: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]
+    rows: tuple[int, ...]
 
 
-def four_bits(shape: tuple[int, int], rows: int) -> float | None:
-    """Seconds of MatMulNBits with blocks of 32 in ONNX Runtime, by the clock of the host; None without the provider."""
-    if CUDA not in ort.get_available_providers():
-        return None
-    layer = nbits(4, 32)(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
-    count = layers_for(layer.nbytes)
-    proto = side_by_side(layer, shape, rows, count)
-    runner = ort.InferenceSession(proto.SerializeToString(), providers=[CUDA])
-    binding, on_device = runner.io_binding(), torch.randn(rows, shape[1], device="cuda")
-    binding.bind_input("x", "cuda", 0, np.float32, [rows, shape[1]], on_device.data_ptr())
-    for i in range(count):
-        binding.bind_output(f"y{i}", "cuda")
-    torch.cuda.synchronize()
-    times = []
-    for _ in range(REPLAYS):
-        start = time.perf_counter()
-        runner.run_with_iobinding(binding)
-        binding.synchronize_outputs()
-        times.append((time.perf_counter() - start) / count)
-    return statistics.median(times[3:])
+MAIN = Plan(("ternary", "rf8"), ((4096, 11008), (4096, 4096), (11008, 4096), (4096, 14336)), (1, 512, 8, 64))
+OTHERS = Plan(("ternary5", "ternary_float", "sparse", "sparse_rf8", "gated", "gated_rf8"), ((4096, 11008),), (1, 8, 64))
+QUICK = Plan(("ternary", "rf8"), ((4096, 11008),), (1, 512))
 
 
-def measure(kernels: Kernels) -> dict[str, Any]:
-    """All times, printed as they come."""
-    bandwidth = copy_bandwidth()
-    print(f"{torch.cuda.get_device_name()}, copies at {bandwidth / 1e9:.0f} GB/s")
-    found = []
-    for shape in LAYERS:
-        for rows in ROWS:
-            half, nb = cublas(shape, rows), four_bits(shape, rows)
-            for kind in ("ternary", "rf8"):
+def measure(
+    kernels: Kernels, plan: Plan, bandwidth: float, four_bits: Callable[[tuple[int, int], int], float] | None
+) -> Iterator[dict[str, Any]]:
+    """All times, one by one, printed as they come. ``bandwidth`` is that of copying, in bytes a second."""
+    for rows in plan.rows:
+        for shape in plan.shapes:
+            half = cublas(shape, rows)
+            nb = None if four_bits is None else four_bits(shape, rows)
+            for kind in plan.kinds:
                 own, nbytes = ours(kernels, kind, shape, rows)
-                found.append(
-                    {"shape": shape, "rows": rows, "format": kind, "seconds": own, "cublas": half, "nbits": nb}
-                )
                 beside = "" if nb is None else f", {nb / own:.2f} x MatMulNBits 4-bit"
+                # Of gated weights, those of about half of the inputs are read.
+                share = "" if kind.startswith("gated") else f", {nbytes / own / bandwidth:.0%} of copying"
                 print(
-                    f"{shape[0]}x{shape[1]}, {rows} rows, {kind}: {own * 1e6:.1f} us, {half / own:.2f} x cuBLAS"
-                    f"{beside}, {nbytes / own / bandwidth:.0%} of copying"
+                    f"{shape[0]}x{shape[1]}, {rows} rows, {kind}: {own * 1e6:.1f} us, {half / own:.2f} x cuBLAS "
+                    f"({half * 1e6:.1f} us){beside}{share}",
+                    flush=True,
                 )
-    return {"device": torch.cuda.get_device_name(), "bandwidth": bandwidth, "products": found}
+                yield {"shape": shape, "rows": rows, "format": kind, "seconds": own, "cublas": half, "nbits": nb}
