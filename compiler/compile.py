@@ -101,16 +101,16 @@ def compile_model(
     pipeline = parse_passes(passes) if isinstance(passes, str) else _list(passes)
     chosen = {"include": _selectors(include), "exclude": _selectors(exclude)}
     chosen_inputs = _calibration(calibration)
-    training = _recovering(recover, chosen_inputs, callback)
-    opened = _open(model)
     manager = PassManager(
         pipeline,
         **chosen,
         target=target_of(target, fallback),
         callback=callback,
-        recover=training,
         watch=_watching(chosen_inputs, callback),
     )
+    if recover is not None:
+        manager.recover = _recovering(recover, chosen_inputs, callback, _as_it_came(model, manager))
+    opened = _open(model)
     records = manager.run(opened, _gathering(chosen_inputs, opened, manager.callback))
     words = chosen_inputs.words if chosen_inputs is not None else None
     seconds = time.perf_counter() - start
@@ -128,6 +128,16 @@ def _open(model: str | Path | onnx.ModelProto | Model) -> Model:
     return load(model) if isinstance(model, str | Path) else from_proto(model)
 
 
+def _as_it_came(model: str | Path | onnx.ModelProto | Model, manager: PassManager) -> Callable[[], Model | None]:
+    """What opens the model anew where passes remove units from it, which recovery has to make up for."""
+    if not manager.removing:
+        return lambda: None
+    if not isinstance(model, Model):
+        return lambda: _open(model)
+    proto = model.to_proto()
+    return lambda: from_proto(proto)
+
+
 def _calibration(given: Calibration | Given | None) -> Calibration | None:
     if given is None:
         return None
@@ -137,18 +147,23 @@ def _calibration(given: Calibration | Given | None) -> Calibration | None:
 
 
 def _recovering(
-    options: Recover | None, given: Calibration | None, callback: Callable[[Progress], None] | None
-) -> Recovering | None:
-    """What trains the terms, when it is asked for."""
-    if options is None:
-        return None
+    options: Recover,
+    given: Calibration | None,
+    callback: Callable[[Progress], None] | None,
+    original: Callable[[], Model | None],
+) -> Recovering:
+    """What trains the terms."""
     require_torch()
     feeds = given.feeds if given is not None else None
     if given is None or feeds is None:
         raise UsageError("recovery needs calibration inputs, not statistics; give some by --calibration")
 
     def run(
-        model: Model, terms: Mapping[str, Term], sites: Mapping[str, Site], starts: Mapping[Term, Float32]
+        model: Model,
+        terms: Mapping[str, Term],
+        sites: Mapping[str, Site],
+        starts: Mapping[Term, Float32],
+        dense: Sequence[str],
     ) -> tuple[dict[str, Term], Recovered]:
         from regc.compiler.recovery.recovery import recover  # noqa: PLC0415 - PyTorch
 
@@ -159,6 +174,8 @@ def _recovering(
             terms,
             sites,
             starts=starts,
+            original=original(),
+            dense=dense,
             feeds=inputs,
             options=options,
             mask=given.mask,

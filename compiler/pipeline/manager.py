@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from regc.compiler.gates import Watch
 
 Recovering = Callable[
-    [Model, Mapping[str, Term], Mapping[str, Site], Mapping[Term, Float32]], tuple[dict[str, Term], Recovered]
+    [Model, Mapping[str, Term], Mapping[str, Site], Mapping[Term, Float32], Sequence[str]],
+    tuple[dict[str, Term], Recovered],
 ]
-"""Trains terms, given by the name of their weight, with all weights and what coded terms were made from."""
+"""Trains terms, given by the name of their weight, with all weights and what coded terms were made from. The last are
+the names of dense weights that train, too."""
 
 
 class PassManager:
@@ -52,7 +54,6 @@ class PassManager:
         exclude: Sequence[str] = (),
         target: Target = CPU,
         callback: Callable[[Progress], None] | None = None,
-        recover: Recovering | None = None,
         watch: Watch | None = None,
     ) -> None:
         if not passes:
@@ -68,7 +69,7 @@ class PassManager:
         self.gates: list[GateRecord] = []
         self.selection = Selection(tuple(include), tuple(exclude))
         self.target = target
-        self.recover = recover
+        self.recover: Recovering | None = None
         self.watch = watch
         self.recovered: Recovered | None = None
         self.callback = callback or (lambda progress: None)
@@ -158,13 +159,22 @@ class PassManager:
         self.callback(Progress("compress", total, total, ""))
 
     def _trained(self, model: Model, outcomes: list[Outcome], starts: dict[Term, Float32]) -> list[Outcome]:
-        """With terms that were trained, where any weight was compressed."""
+        """With terms that were trained, where any weight was compressed.
+
+        Once units were removed, dense weights are what makes up for them.
+        """
         terms = {outcome.name: outcome.term for outcome in outcomes if outcome.term is not None}
-        if not terms or self.recover is None:
+        cut = any(units.changed for units in self.units)
+        dense = [outcome.name for outcome in outcomes if outcome.term is None and cut and self._free(outcome.site)]
+        if not (terms or dense) or self.recover is None:
             return outcomes
-        recovered = self.recover(model, terms, {outcome.name: outcome.site for outcome in outcomes}, starts)
+        recovered = self.recover(model, terms, {outcome.name: outcome.site for outcome in outcomes}, starts, dense)
         better, self.recovered = recovered
         return [outcome.recovered(better.get(outcome.name), recovered[1]) for outcome in outcomes]
+
+    def _free(self, site: Site) -> bool:
+        """Whether a weight is multiplied by and may be changed."""
+        return self._barred(site) is None and (site.info.multiplied or bool(site.info.kernel))
 
     def _lower(self, outcomes: Iterable[Outcome], model: Model, scopes: Scopes) -> list[SiteRecord]:
         """Put the new terms into the model, with the definitions of the operators that they need."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -27,6 +27,18 @@ class Features:
     def all(self) -> tuple[gs.Tensor, ...]:
         """Hidden tensors, then outputs."""
         return (*self.hidden, *self.outputs)
+
+    def some(self, wanted: Callable[[gs.Tensor], bool]) -> Features:
+        """Without the tensors that are not ``wanted``."""
+        return replace(self, hidden=tuple(filter(wanted, self.hidden)), outputs=tuple(filter(wanted, self.outputs)))
+
+    def by_name(self, tensors: Mapping[str, gs.Tensor]) -> Features:
+        """The tensors of the same names in another graph."""
+        return replace(
+            self,
+            hidden=tuple(tensors[t.name] for t in self.hidden),
+            outputs=tuple(tensors[t.name] for t in self.outputs),
+        )
 
 
 def find_features(graph: gs.Graph, sites: Sequence[Site], broken: dict[int, str]) -> Features:

@@ -18,9 +18,9 @@ from regc.compiler.recovery.features import Features, find_features
 from regc.compiler.recovery.losses import Distance
 from regc.compiler.recovery.network import UNCHANGED, Changes, Network, NodeError, feeds_of
 from regc.compiler.recovery.options import Recover
-from regc.compiler.recovery.student import Starts, Student, frozen, parameter_groups, trainable
+from regc.compiler.recovery.student import Starts, Student, frozen, parameter_groups, stored_in, trainable
 from regc.compiler.recovery.tokens import Tokens
-from regc.compiler.recovery.train import Training
+from regc.compiler.recovery.train import Training, judge
 from regc.compiler.sites import Site
 from regc.compiler.terms import Term
 
@@ -39,20 +39,32 @@ def recover(
     starts: Starts,
     feeds: Iterable[Feed],
     options: Recover,
+    original: Model | None = None,
+    dense: Sequence[str] = (),
     mask: str | None = None,
     threads: int | None = None,
     callback: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[dict[str, Term], Recovered]:
     """Better terms for the weights ``sites``, by name, and what was done.
 
-    ``model`` is as it came; its biases and scales of channels are written into it at the very end, when the held-out
-    samples say that training was worth it. Otherwise the terms stay as they are.
+    ``model`` has its weights as they came; its biases and scales of channels are written into it at the very end, when
+    the held-out samples say that training was worth it, and with them the weights of ``dense`` sites, which train, too.
+    Otherwise the terms stay as they are. ``original`` teaches where units were removed from the model.
 
     Raises:
         RegcError: nothing of the model can be run or trained.
     """
     with _threads(threads):
-        recovery = _Recovery(model=model, terms=terms, sites=sites, feeds=list(feeds), options=options, mask=mask)
+        recovery = _Recovery(
+            model=model,
+            original=original or model,
+            terms=terms,
+            sites=sites,
+            dense=dense,
+            feeds=list(feeds),
+            options=options,
+            mask=mask,
+        )
         return recovery.run(starts, callback)
 
 
@@ -61,8 +73,10 @@ class _Recovery:
         self,
         *,
         model: Model,
+        original: Model,
         terms: Mapping[str, Term],
         sites: Mapping[str, Site],
+        dense: Sequence[str],
         feeds: list[Feed],
         options: Recover,
         mask: str | None,
@@ -70,7 +84,8 @@ class _Recovery:
         if not feeds:
             raise RegcError("recovery needs calibration inputs, and there are none; give some by --calibration")
         self.model, self.terms, self.sites, self.options, self.mask = model, terms, sites, options, mask
-        self.features, self.teacher = self._runnable(feeds)
+        self.dense = [sites[name] for name in dense if stored_in(model, sites[name])]
+        self.features, self.teacher = _teaching(original, model, self._runnable(feeds), feeds[0])
         split = bool(self.features.all) and splits(self._teach, feeds)
         self.batches = Batches.of(
             feeds,
@@ -86,26 +101,25 @@ class _Recovery:
 
     def run(self, starts: Starts, callback: Callable[[Progress], None]) -> tuple[dict[str, Term], Recovered]:
         training, left = self._trainables(starts)
-        if not training:
+        if not training and not self.dense:
             reasons = "; ".join(dict.fromkeys(left.values()))
             raise RegcError(f"no compressed weight can be trained: {reasons}; leave out --recover")
         rest = {name: term for name, term in self.terms.items() if name not in training}
-        student = Student(self.model, training, self.sites)
         fixed = frozen(rest, self.sites)
-        changes = Changes({**fixed.constants, **student.changes.constants}, student.changes.products)
-        loss = self._loss(changes)
+        before = judge(self._loss(fixed, self._student(self._trainables({})[0])), self.batches)
+        student = self._student(training)
         groups = parameter_groups(student, self.options.rate)
-        trainer = Training(student, groups, loss, self.batches, self.options)
-        before = trainer.judge()
+        trainer = Training(student, groups, self._loss(fixed, student), self.batches, self.options)
         curve = trainer.run(lambda done, words: callback(Progress("recover", round(1000 * done), 1000, words)))
         after = curve.losses[-1]
         worth = after < (1 - LEAST_GAIN) * before
+        count = len(training) + len(self.dense)
         done = Recovered(
-            before, after, curve.steps, curve.seconds, curve.ended, len(training), left, worth, tuple(curve.losses)
+            before, after, curve.steps, curve.seconds, curve.ended, count, left, worth, tuple(curve.losses)
         )
         if not worth:
             return dict(self.terms), done
-        student.write_small(self.model)
+        student.write_plain(self.model)
         return {**self.terms, **student.terms()}, done
 
     def _trainables(self, starts: Starts) -> tuple[dict[str, Trainable], dict[str, str]]:
@@ -121,12 +135,17 @@ class _Recovery:
                 left[name] = reason or f"{term.label} has no form that can be trained"
         return found, left
 
-    def _loss(self, changes: Changes) -> Callable[[Batch], Tensor]:
-        student = self._network(changes, self.features)
+    def _student(self, training: Mapping[str, Trainable]) -> Student:
+        return Student(self.model, training, self.sites, self.dense)
+
+    def _loss(self, fixed: Changes, student: Student) -> Callable[[Batch], Tensor]:
+        """The loss of a student, in whose place ``fixed`` has what does not train."""
+        changes = Changes({**fixed.constants, **student.changes.constants}, student.changes.products)
+        network = _network(self.model, changes, self.features)
 
         def loss(batch: Batch) -> Tensor:
             mask = batch.inputs[self.mask].to(torch.float32) if self.mask is not None else None
-            return self.distance(student.run(batch.inputs), batch.targets, mask)
+            return self.distance(network.run(batch.inputs), batch.targets, mask)
 
         return loss
 
@@ -134,23 +153,39 @@ class _Recovery:
         with torch.no_grad():
             return self.teacher.run(inputs)
 
-    def _runnable(self, feeds: Sequence[Feed]) -> tuple[Features, Network]:
+    def _runnable(self, feeds: Sequence[Feed]) -> Features:
         """What can be run of the model: nodes are left out until the rest runs."""
         broken: dict[int, str] = {}
-        used = [self.sites[name] for name in self.terms]
+        used = [*(self.sites[name] for name in self.terms), *self.dense]
         while True:
             features = find_features(self.model.graph, used, broken)
             try:
-                network = self._network(UNCHANGED, features)
+                network = _network(self.model, UNCHANGED, features)
                 with torch.no_grad():
                     network.run(feeds_of(feeds[0]))
             except NodeError as error:
                 broken[error.node] = str(error)
             else:
-                return features, network
+                return features
 
-    def _network(self, changes: Changes, features: Features) -> Network:
-        return Network(self.model.graph, self.model.opset, features.all, changes)
+
+def _network(model: Model, changes: Changes, features: Features) -> Network:
+    return Network(model.graph, model.opset, features.all, changes)
+
+
+def _teaching(original: Model, model: Model, features: Features, feed: Feed) -> tuple[Features, Network]:
+    """The original, and which features of the model it has, too: some may have lost units."""
+    if original is model:
+        return features, _network(model, UNCHANGED, features)
+    named, inputs = original.graph.tensors(), feeds_of(feed)
+    features = features.some(lambda tensor: tensor.name in named)
+    theirs = features.by_name(named)
+    with torch.no_grad():
+        found = _network(model, UNCHANGED, features).run(inputs)
+        taught = _network(original, UNCHANGED, theirs).run(inputs)
+    alike = {tensor.name for tensor, s, t in zip(features.all, found, taught, strict=True) if s.shape == t.shape}
+    features = features.some(lambda tensor: tensor.name in alike)
+    return features, _network(original, UNCHANGED, features.by_name(named))
 
 
 def _mixing(model: Model, options: Recover) -> Mix | None:

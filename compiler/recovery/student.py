@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -45,25 +45,28 @@ def trainable(term: Term, starts: Starts) -> Trainable | None:
 
 
 class Student(nn.Module):
-    """``weights`` in training by the name of their site, and ``small``: biases and scales of channels.
+    """``weights`` in training by the name of their site, and ``plain`` constants: biases and scales of channels, and
+    the weights of ``dense`` sites.
 
     :attr:`changes` puts them into the original's graph.
     """
 
-    def __init__(self, model: Model, training: Mapping[str, Trainable], sites: Mapping[str, Site]) -> None:
+    def __init__(
+        self, model: Model, training: Mapping[str, Trainable], sites: Mapping[str, Site], dense: Sequence[Site] = ()
+    ) -> None:
         super().__init__()
         self.sites = dict(sites)
         self.names = list(training)
         self.weights = nn.ModuleList(training.values())
-        self._constants = _small_constants(model)
-        self.small = nn.ParameterList(torch.from_numpy(np.array(load_values(c))) for c in self._constants)
+        self._constants = [*_small_constants(model), *(c for site in dense for c in stored_in(model, site))]
+        self.plain = nn.ParameterList(torch.from_numpy(np.array(load_values(c))) for c in self._constants)
         constants: dict[int, Callable[[], Tensor]] = {}
         products: dict[int, Replaced] = {}
         for name, weights in training.items():
             for holder in sites[name].holders:
                 constants[id(holder.tensor)] = _stored(holder, weights)
                 products |= {id(r.node): p for r in holder.readers if (p := _product(holder, r, weights)) is not None}
-        for constant, values in zip(self._constants, self.small, strict=True):
+        for constant, values in zip(self._constants, self.plain, strict=True):
             constants[id(constant)] = _itself(values)
         self.changes = Changes(constants, products)
 
@@ -71,11 +74,10 @@ class Student(nn.Module):
         """The terms as they are now, by the name of their site."""
         return {name: weights.term() for name, weights in zip(self.names, self.weights, strict=True)}  # type: ignore[operator]
 
-    def write_small(self, model: Model) -> int:
-        """Put biases and scales into the model; their number."""
-        for constant, values in zip(self._constants, self.small, strict=True):
+    def write_plain(self, model: Model) -> None:
+        """Put the plain constants into the model."""
+        for constant, values in zip(self._constants, self.plain, strict=True):
             constant._values = model.spill(array(values))
-        return len(self._constants)
 
 
 def frozen(terms: Mapping[str, Term], sites: Mapping[str, Site]) -> Changes:
@@ -144,6 +146,14 @@ def _small_constants(model: Model) -> list[gs.Constant]:
         for t in found.values()
         if t.dtype == np.float32 and 1 < math.prod(t.shape) == max(t.shape, default=0)
         if id(t) not in kept and t.name not in model.overridable and all(_trains(node, t) for node in t.outputs)
+    ]
+
+
+def stored_in(model: Model, site: Site) -> list[gs.Constant]:
+    """Where a weight lies as float32 that nobody may replace at run time, in constants that recovery can write."""
+    tensors = [holder.tensor for holder in site.holders]
+    return [
+        t for t in tensors if isinstance(t, gs.Constant) and t.dtype == np.float32 and t.name not in model.overridable
     ]
 
 

@@ -61,7 +61,7 @@ class Training:
         options: Recover,
     ) -> None:
         self.student, self.loss, self.batches, self.options = student, loss, batches, options
-        self.optimizer = torch.optim.AdamW(list(groups), betas=(0.9, 0.95), weight_decay=0.0, foreach=True)
+        self.optimizer = torch.optim.AdamW(list(groups), betas=(0.9, 0.95), weight_decay=0.0, fused=True)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.curve = Curve()
         self._seconds = 60 * options.minutes if options.minutes is not None else math.inf
@@ -72,7 +72,7 @@ class Training:
         begun = time.monotonic()
         first = self.state()
         self._resume()
-        best, least, looked = first, self.judge(), 0.0
+        best, least, looked = first, judge(self.loss, self.batches), 0.0
         self.curve.losses.append(least)
         rose, saved = 0, begun
         steps = self.batches.steps(np.random.default_rng(self.options.seed))
@@ -84,7 +84,7 @@ class Training:
             self._spent = before + time.monotonic() - begun
             done = self._done()
             if done - looked >= 1 / LOOKS or done >= 1:
-                looked, found = done, self.judge()
+                looked, found = done, judge(self.loss, self.batches)
                 self.curve.losses.append(found)
                 best, least = (self.state(), found) if found < least else (best, least)
                 rose = rose + 1 if found > self.curve.losses[-2] else 0
@@ -96,10 +96,6 @@ class Training:
         self._blend(first, best, least)
         self.curve.seconds = before + time.monotonic() - begun
         return self.curve
-
-    def judge(self) -> float:
-        """The mean loss of the held-out samples."""
-        return judge(self.loss, self.batches)
 
     def state(self) -> list[Tensor]:
         """A copy of all parameters."""
@@ -131,7 +127,7 @@ class Training:
         for share in BLENDS:
             blend = [torch.lerp(a, b, share) for a, b in zip(first, best, strict=True)]
             self._load(blend)
-            found = self.judge()
+            found = judge(self.loss, self.batches)
             if found < least:
                 chosen, least = blend, found
                 self.curve.ended += f", {share:.0%} of the way from the start"

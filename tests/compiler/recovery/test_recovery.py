@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from regc.compiler import Calibration, CompileResult, Progress, Recover, RegcError, UsageError, compile_model
 from regc.compiler.cli.compiling import compile_command
+from regc.compiler.model import Model
 from regc.compiler.model import from_proto as load_proto
 from regc.compiler.recovery import train
 from regc.compiler.recovery.tokens import Tokens
@@ -48,7 +49,9 @@ FRESH = {"x": normal(60, 12, seed=77) @ normal(12, 48, seed=9) * 20}
 STEPS = Recover(steps=48, batch=16, rate=0.012)
 
 
-def compiled(proto: onnx.ModelProto, passes: str = "ternary{group=16,method=lloyd}", **options: Any) -> CompileResult:
+def compiled(
+    proto: onnx.ModelProto | Model, passes: str = "ternary{group=16,method=lloyd}", **options: Any
+) -> CompileResult:
     return compile_model(proto, passes, calibration=FEEDS, **options)
 
 
@@ -82,6 +85,39 @@ def test_a_recovered_model_is_nearer_to_the_original(passes: str, share: float) 
     assert error(proto, recovered) < share * error(proto, plain)
 
 
+def test_the_original_teaches_a_model_that_lost_units() -> None:
+    proto = model(RESIDUAL, **WEIGHTS)
+    plain, recovered = (
+        compiled(proto, "neuron-mask{keep=0.4,score=magnitude,compensate=false}", recover=options)
+        for options in (None, STEPS)
+    )
+    assert recovered.recovered is not None and recovered.recovered.worth
+    assert recovered.recovered.weights == 4
+    assert [(units.units, units.kept) for units in recovered.units if units.changed] == [(96, 38)]
+    assert op_types(recovered.model.to_proto()) == op_types(plain.model.to_proto())
+    assert error(proto, recovered) < 0.7 * error(proto, plain)
+
+
+@pytest.mark.parametrize("given", ["proto", "model"])
+def test_what_lost_units_may_be_coded_too(given: str) -> None:
+    proto = model(RESIDUAL, **WEIGHTS)
+    opened = load_proto(proto) if given == "model" else proto
+    passes = "neuron-mask{keep=0.5},ternary{group=16,method=lloyd,include=w1}"
+    plain, recovered = compiled(proto, passes), compiled(opened, passes, recover=STEPS)
+    assert {r.info.name for r in recovered.records if r.recovery == "trained"} == {"w1"}
+    assert recovered.recovered is not None and recovered.recovered.weights == 4
+    assert error(proto, recovered) < 0.9 * error(proto, plain)
+
+
+@pytest.mark.parametrize("method", ["gptq", "mean"])
+def test_ternary_weights_end_at_the_same_place_whatever_the_passes_began_with(method: str) -> None:
+    proto = model(RESIDUAL, **WEIGHTS)
+    results = [compiled(proto, f"ternary{{group=16,method={m}}}", recover=STEPS) for m in (method, "lloyd")]
+    first, second = (result.recovered for result in results)
+    assert first is not None and second is not None
+    assert first.after == second.after and first.before != second.before
+
+
 def test_biases_and_norms_are_trained_too() -> None:
     result = compiled(model(RESIDUAL, **WEIGHTS), recover=STEPS)
     after = {t.name: onnx.numpy_helper.to_array(t) for t in result.model.to_proto().graph.initializer}
@@ -104,7 +140,7 @@ def test_the_report_tells_of_it() -> None:
 
 def test_training_that_does_not_help_is_not_taken() -> None:
     proto = model(RESIDUAL, **WEIGHTS)
-    plain, wild = compiled(proto), compiled(proto, recover=Recover(steps=2, rate=1e3))
+    plain, wild = (compiled(proto, "ternary{group=16}", recover=r) for r in (None, Recover(steps=2, rate=1e3)))
     assert wild.recovered is not None and not wild.recovered.worth
     assert "no better" in wild.recovered.words
     assert error(proto, wild) == pytest.approx(error(proto, plain))
