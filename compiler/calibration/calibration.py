@@ -11,6 +11,7 @@ from regc.compiler.calibration.inlets import Effort
 from regc.compiler.calibration.rows import check_mask
 from regc.compiler.calibration.store import Stored, is_statistics
 from regc.compiler.errors import UsageError
+from regc.compiler.feeds.generated import generated
 from regc.compiler.feeds.inputs import inputs_of_model
 from regc.compiler.feeds.mixing import Mixed
 from regc.compiler.feeds.sources import Feeds, Given, open_feeds
@@ -24,8 +25,9 @@ class Calibration:
     """Calibration inputs, and how they are used.
 
     ``data`` is a folder of ``.npz`` files, one ``.npz``, ``.npy`` or ``.jsonl`` file, ``package.module:callable``, a
-    callable, any iterable of feeds, or a file of statistics that ``regc calibrate`` wrote. At most ``samples`` of them
-    are used, drawn by ``seed``. For the others see :class:`regc.compiler.calibration.gather.Options`; ``sequential``
+    callable, any iterable of feeds, a file of statistics that ``regc calibrate`` wrote, or ``generated``: texts that
+    the model, a language model, writes itself (:mod:`regc.compiler.feeds.generated`). At most ``samples`` of them are
+    used, drawn by ``seed``. For the others see :class:`regc.compiler.calibration.gather.Options`; ``sequential``
     it is unless that is False. ``mix`` is the share of words that are replaced by any others in a second copy of each
     feed, where inputs are words; see :mod:`regc.compiler.feeds.mixing`.
 
@@ -49,7 +51,10 @@ class Calibration:
         self.mixed: Feeds | None = None
         if self.mix is not None and not 0 < self.mix <= 1:
             raise UsageError(f"--mix is a share of the words, above 0 and at most 1, got {self.mix}")
-        if isinstance(self.data, str | Path) and is_statistics(Path(self.data)):
+        self._generated = generated(self.data, self.samples, self.seed)
+        if self._generated is not None:
+            self.feeds = Feeds(self._generated)
+        elif isinstance(self.data, str | Path) and is_statistics(Path(self.data)):
             if unused := given_options(self.samples, self.mask, self.sequential, self.mix):
                 raise UsageError(
                     f"{unused} does nothing with {self.data}, which holds statistics that are gathered already; give "
@@ -60,7 +65,13 @@ class Calibration:
             self.feeds = open_feeds(self.data, self.samples, self.seed)
 
     def check(self, model: Model) -> None:
-        """Refuse what is bound to fail. Raises UsageError when data and model do not belong together."""
+        """Refuse what is bound to fail; the model is as it came, and is the one that writes texts.
+
+        Raises:
+            UsageError: data and model do not belong together.
+        """
+        if self._generated is not None and not model.opaque:
+            self._generated.bind(model)
         if self.statistics is not None:
             self.statistics.check(model)
         elif self.feeds is not None and not model.opaque:

@@ -98,7 +98,8 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 DATA = (
     "a folder of .npz files (one feed each), one .npz or .npy file (the first axis is the sample), a .jsonl file (one "
-    "feed a line), or package.module:callable, which yields feeds"
+    "feed a line), package.module:callable, which yields feeds, or generated: texts that a language model writes "
+    "itself (generated:1 begins them with token 1, which should be its beginning of text)"
 )
 _GATHERING = (
     click.option(
