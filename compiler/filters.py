@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.terms import Float32, Leaf, Operated, Term
+
+if TYPE_CHECKING:
+    from regc.compiler.recovery.trainable import Trainable
 
 T = TypeVar("T")
 
@@ -69,6 +72,10 @@ class Filtered(Term):
     def prepare(self, writer: Writer[T], x: T) -> T:
         """What has to be done to ``x`` before that operator."""
         return x
+
+    def trainable(self, inner: Trainable) -> Trainable | None:
+        """The term in training, with its inner term as it trains; None when there is no such form."""
+        return None
 
     @property
     def activity(self) -> Activity | None:

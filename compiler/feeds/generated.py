@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int64]
 TEXTS = 128
-LENGTH = 256
+LENGTH = 128
 """Tokens of a text."""
 TOGETHER = 8
 """Texts in a feed."""

@@ -15,7 +15,11 @@ from regc.compiler.recovery.network import feeds_of
 
 Inputs = dict[str, Tensor]
 Mix = Callable[[Inputs, np.random.Generator], Inputs]
+"""Makes other samples of some, in the same order."""
 Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+Piece = tuple[int, Indices]
+"""The number of a group, and some of its samples."""
 MEMORY = 1 << 30
 """Bytes that the teacher's tensors may take; with more they are computed anew for each batch."""
 STEPS_AN_EPOCH = 8
@@ -39,8 +43,8 @@ class Batches:
     """
 
     groups: tuple[Inputs, ...]
-    train: tuple[npt.NDArray[np.int64], ...]
-    held_out: tuple[npt.NDArray[np.int64], ...]
+    train: tuple[Indices, ...]
+    held_out: tuple[Indices, ...]
     split: bool
     batch: int
     teacher: Callable[[Inputs], list[Tensor]]
@@ -70,8 +74,17 @@ class Batches:
         batches = cls(groups, train, held if kept.any() else train, split, batch, teacher, mix=mix)
         return replace(batches, targets=batches._taught())
 
-    def steps(self, rng: np.random.Generator) -> Iterator[list[Batch]]:
-        """Batches to train on, without end; a step may take several, one after the other."""
+    def steps(self, rng: np.random.Generator, begin: int = 0) -> Iterator[list[Batch]]:
+        """Batches to train on, without end; a step may take several, one after the other. The first ``begin`` steps are
+        passed over.
+        """
+        for number, pieces in enumerate(self._pieces(rng)):
+            mixed = [self.mix(self._inputs(*piece), rng) if self.mix is not None else None for piece in pieces]
+            if number >= begin:
+                yield [self._taken(*piece, other) for piece, other in zip(pieces, mixed, strict=True)]
+
+    def _pieces(self, rng: np.random.Generator) -> Iterator[list[Piece]]:
+        """What a step takes, without end."""
         count = sum(map(len, self.train))
         together = 1 if self.split else max(1, min(self.batch, count // STEPS_AN_EPOCH))
         while True:
@@ -82,7 +95,7 @@ class Batches:
             ]
             order = rng.permutation(len(pieces))
             for start in range(0, len(order), together):
-                yield [self._mixed(self._taken(*pieces[index]), rng) for index in order[start : start + together]]
+                yield [pieces[index] for index in order[start : start + together]]
 
     def judging(self) -> Iterator[Batch]:
         """The held-out samples."""
@@ -94,20 +107,25 @@ class Batches:
         """How many samples a batch has."""
         return len(next(iter(batch.inputs.values()))) if self.split else 1
 
-    def _taken(self, group: int, chosen: npt.NDArray[np.int64]) -> Batch:
-        indices, inputs = torch.from_numpy(chosen), self.groups[group]
-        if self.split:
-            inputs = {name: values[indices] for name, values in inputs.items()}
-        if self.targets is None:
-            return Batch(inputs, self.teacher(inputs))
-        known = self.targets[group]
-        return Batch(inputs, [target[indices] for target in known] if self.split else known)
+    def _inputs(self, group: int, chosen: Indices) -> Inputs:
+        inputs = self.groups[group]
+        return {name: values[torch.from_numpy(chosen)] for name, values in inputs.items()} if self.split else inputs
 
-    def _mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        if self.mix is None:
-            return batch
-        inputs = self.mix(batch.inputs, rng)
-        return Batch(inputs, self.teacher(inputs))
+    def _taken(self, group: int, chosen: Indices, mixed: Inputs | None = None) -> Batch:
+        """A batch; with ``mixed`` inputs in the place of its own the teacher is asked about those that differ."""
+        inputs = self._inputs(group, chosen)
+        if self.targets is None:
+            return Batch(mixed or inputs, self.teacher(mixed or inputs))
+        known = [target[torch.from_numpy(chosen)] if self.split else target for target in self.targets[group]]
+        if mixed is None:
+            return Batch(inputs, known)
+        if not self.split:
+            return Batch(mixed, self.teacher(mixed))
+        other = torch.stack([(mixed[name] != values).flatten(1).any(1) for name, values in inputs.items()]).any(0)
+        if other.any():
+            for target, found in zip(known, self.teacher({k: v[other] for k, v in mixed.items()}), strict=True):
+                target[other] = found
+        return Batch(mixed, known)
 
     def _taught(self) -> tuple[list[Tensor], ...] | None:
         """What the teacher gives for each group; None when it would take more than :data:`MEMORY`."""
@@ -122,7 +140,7 @@ class Batches:
         return tuple(found)
 
 
-def _cut(indices: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
+def _cut(indices: Indices, size: int) -> list[Indices]:
     return np.array_split(indices, -(-len(indices) // size)) if len(indices) else []
 
 

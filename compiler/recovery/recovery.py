@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 LEAST_GAIN = 0.01
 """Share of the loss that training must take off to be worth it."""
+MIX = 0.5
+"""Share of samples with other words. Of ternary MiniLM, 70 steps, it brings the cosine to the original from 0.839 to
+0.842 on sentences on a topic that training had not seen, from 0.750 to 0.809 where half of their words are any, and
+from 0.941 to 0.936 on those it trained on."""
 
 
 def recover(
@@ -94,7 +98,7 @@ class _Recovery:
             batch=options.batch,
             share=options.held_out,
             seed=options.seed,
-            mix=_mixing(model, options),
+            mix=_mixing(model, feeds, options.mix),
         )
         names = tuple(tensor.name for tensor in self.features.outputs)
         self.distance = Distance(len(self.features.hidden), names, options.outputs)
@@ -188,12 +192,14 @@ def _teaching(original: Model, model: Model, features: Features, feed: Feed) -> 
     return features, _network(original, UNCHANGED, features.by_name(named))
 
 
-def _mixing(model: Model, options: Recover) -> Mix | None:
-    """What replaces words of inputs that have some; None where there are none."""
+def _mixing(model: Model, feeds: Sequence[Feed], share: float | None) -> Mix | None:
+    """What replaces words of inputs that have some; None where that is not wanted."""
     tokens = Tokens.of(model.graph)
-    if not tokens.rows or not options.mix:
+    if share is None:
+        share = MIX if tokens.few(feeds) else 0.0
+    if not tokens.rows or not share:
         return None
-    return lambda inputs, rng: tokens.mixed(inputs, options.mix, rng)
+    return lambda inputs, rng: tokens.mixed(inputs, share, rng)
 
 
 @contextmanager

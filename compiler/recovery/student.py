@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 import torch
 from torch import Tensor, nn
 
+from regc.compiler.filters import Filtered
 from regc.compiler.model import Model, load_values
 from regc.compiler.recovery.network import Changes, Replaced
 from regc.compiler.recovery.operators.call import Call
@@ -39,6 +40,9 @@ def trainable(term: Term, starts: Starts) -> Trainable | None:
             if first is None or second is None:
                 return None
             return (ProductWeights if isinstance(term, Product) else SumWeights)(first, second)
+        case Filtered():
+            inner = trainable(term.inner, starts)
+            return None if inner is None else term.trainable(inner)
         case Operated():
             return term.trainable(lambda part: starts[part] if part in starts else part.dense())
     return None

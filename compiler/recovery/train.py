@@ -75,9 +75,7 @@ class Training:
         best, least, looked = first, judge(self.loss, self.batches), 0.0
         self.curve.losses.append(least)
         rose, saved = 0, begun
-        steps = self.batches.steps(np.random.default_rng(self.options.seed))
-        for _ in range(self.curve.steps):
-            next(steps)
+        steps = self.batches.steps(np.random.default_rng(self.options.seed), self.curve.steps)
         before = self._spent
         while (done := self._done()) < 1 and rose < PATIENCE:
             self._step(next(steps), done)

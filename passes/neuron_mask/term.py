@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,10 @@ from regc.compiler.terms import Dense, NBits, Operated
 from regc.passes.neuron_mask.thresholds import Gate
 from regc.passes.rf8.term import RF8Term
 from regc.runtime_ops.formats import gated, rf8
+
+if TYPE_CHECKING:
+    from regc.compiler.recovery.trainable import Trainable
+    from regc.passes.neuron_mask.trainable import GatedWeights
 
 Float32 = npt.NDArray[np.float32]
 T = TypeVar("T")
@@ -58,6 +62,11 @@ class Gated(Filtered):
         if self.gate.keep is not None or not isinstance(self.inner, Dense | RF8Term):
             return None
         return GatedOperand(self.inner, self.gate.norms, self._threshold, self._share, self.forced)
+
+    def trainable(self, inner: Trainable) -> GatedWeights:  # noqa: D102
+        from regc.passes.neuron_mask.trainable import GatedWeights  # noqa: PLC0415 - PyTorch
+
+        return GatedWeights(self, inner)
 
     @property
     def _threshold(self) -> Float32:

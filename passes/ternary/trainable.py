@@ -38,7 +38,7 @@ class _Rounded(torch.autograd.Function):
 def trits_of(latent: Tensor, scale: Tensor) -> Tensor:
     """The nearest trits, as float32; 0 where the scale is."""
     inverse = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale))
-    return torch.round((latent * inverse).clamp_(-1, 1))
+    return (latent * inverse).clamp_(-1, 1).round_()
 
 
 def _scales_of(term: TernaryTerm, start: Float32) -> Float32:

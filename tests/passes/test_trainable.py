@@ -12,6 +12,8 @@ from regc.compiler.recovery.student import parameter_groups, trainable
 from regc.compiler.recovery.trainable import Trainable, int8
 from regc.compiler.terms import Dense, Product, Sum, Term
 from regc.passes import RF8, GroupSparse, Int, Ternary
+from regc.passes.neuron_mask.term import Gated
+from regc.passes.neuron_mask.thresholds import Gate
 from support import normal
 
 SHAPE = (37, 70)
@@ -109,6 +111,25 @@ def test_blocks_that_were_removed_stay_so() -> None:
             parameter.add_(1)
     zero = TERMS["blocks"].dense() == 0
     assert (weights.term().dense()[zero] == 0).all() and zero.mean() > 0.3
+
+
+@pytest.mark.parametrize("keep", [None, 20])
+@pytest.mark.parametrize("inner", ["dense", "ternary float32"])
+def test_gated_weights_multiply_what_passes_the_gate(inner: str, keep: int | None) -> None:
+    norms = np.linspace(0.5, 1.5, 70, dtype=np.float32)
+    gate = Gate(norms, 0.6, keep, normal(70, seed=7))
+    weights = trainable(Gated(TERMS[inner], None if keep else normal(37, seed=8), gate), {TERMS[inner]: WEIGHT.values})
+    assert weights is not None
+    rows = normal(50, 70, seed=4)
+    for _ in range(2):
+        term = weights.term()
+        assert isinstance(term, Gated) and (gate.enter(rows) == 0).any()
+        found = weights.multiply(torch.from_numpy(rows))
+        np.testing.assert_allclose(found.detach().numpy(), term.multiply(rows), rtol=1e-4, atol=1e-4)
+        found.square().sum().backward()
+        for parameter in weights.parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+            parameter.data -= 1e-3 * parameter.grad
 
 
 def test_rows_are_those_of_the_matrix() -> None:

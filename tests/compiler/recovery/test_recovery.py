@@ -72,6 +72,7 @@ def error(original: onnx.ModelProto, result: CompileResult) -> float:
         ("low-rank{ratio=2},ternary{method=lloyd}", 0.9),
         ("group-sparse{sparsity=0.75,scope=weight}", 0.9),
         ("group-sparse{sparsity=0.75,scope=weight},rf8", 0.9),
+        ("neuron-mask{sparsity=0.6,force=true},ternary{group=16,method=lloyd}", 0.8),
     ],
 )
 def test_a_recovered_model_is_nearer_to_the_original(passes: str, share: float) -> None:
@@ -308,13 +309,14 @@ def test_words_are_mixed_where_inputs_are_words() -> None:
     proto, rng = model(text, **weights), np.random.default_rng(0)
     tokens = Tokens.of(load_proto(proto).graph)
     assert tokens.rows == {"ids": 300}
+    assert tokens.few([{"ids": np.arange(149)}]) and not tokens.few([{"ids": np.arange(300)}])
     feeds = [{"ids": rng.integers(0, 20, (16, size)), "kinds": np.zeros((16, size), np.int64)} for size in (5, 5, 7)]
     mixed = tokens.mixed({name: torch.from_numpy(values) for name, values in feeds[0].items()}, 0.5, rng)
     changed = mixed["ids"].numpy() != feeds[0]["ids"]
     assert 0 < changed.mean() < 0.5 and not mixed["kinds"].any()
     assert not changed.any(axis=1).all()
     losses = []
-    for mix in (0.0, 0.5):
+    for mix in (0.0, None):
         options = Recover(steps=60, mix=mix, rate=0.012)
         passes = "ternary{method=lloyd,include=op:MatMul}"
         result = compile_model(proto, passes, calibration=feeds, recover=options).model.to_proto()
