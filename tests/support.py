@@ -29,6 +29,18 @@ def model(text: str, *, opset: int = 17, ir_version: int = 8, **weights: Array) 
     return proto
 
 
+TWO_LAYERS = """g (float[n,256] x) => (float[n,256] y) {
+    h = MatMul(x, first)
+    r = Relu(h)
+    y = MatMul(r, second)
+}"""
+
+
+def two_layers(**changes: Array) -> onnx.ModelProto:
+    """Two weights of 512 kB, with a Relu between them."""
+    return model(TWO_LAYERS, **({"first": normal(256, 512), "second": normal(512, 256, seed=1)} | changes))
+
+
 def normal(*shape: int, seed: int = 0, dtype: Any = np.float32) -> Array:
     """Weights from a normal distribution, scaled as a trained layer's are."""
     values = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(shape[-1])

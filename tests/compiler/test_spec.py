@@ -1,3 +1,4 @@
+import string
 from collections.abc import Callable
 
 import pytest
@@ -51,7 +52,10 @@ def test_mistakes_are_named(text: str, message: str) -> None:
         parse_passes(text)
 
 
-@given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=3))
+ANYTHING = string.printable + "\u00e9\u2192\U0001f600\u0000"
+
+
+@given(st.lists(st.text(ANYTHING, min_size=1, max_size=8), min_size=1, max_size=3))
 def test_any_selector_survives_the_text(selectors: list[str]) -> None:
     passes = [RF8(include=tuple(selectors))]
     assert parse_passes(format_passes(passes)) == passes

@@ -49,22 +49,19 @@ def least(term: RF8Term) -> Float64:
     return np.ldexp(term.scale.astype(np.float64), -14)[:, None]
 
 
-def all_significands() -> Float32:
-    return (np.arange(1 << 23, dtype=np.uint32) + (127 << 23)).view(np.float32).reshape(2048, 4096)
+def octave(step: int, *more: int) -> Float32:
+    """Every so many of the significands of an octave, and more of them, float32 ``[1, n]``."""
+    chosen = np.union1d(np.arange(0, 1 << 23, step), np.array(more, int))
+    return (chosen.astype(np.uint32) + np.uint32(127 << 23)).view(np.float32)[None]
 
 
 # --- fit: the authors' rule ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def octave() -> tuple[Float32, Float32]:
-    weight = all_significands()
-    return weight, encode(weight, per_row=False).dense()
-
-
-def test_every_significand_of_an_octave_is_rounded_as_the_authors_do(octave: tuple[Float32, Float32]) -> None:
-    weight, coded = octave
-    np.testing.assert_array_equal(coded, authors(weight))
+def test_an_octave_is_rounded_as_the_authors_do() -> None:
+    around = (np.array(fit.AUTHORS)[:, None] + np.arange(-4096, 4096)).ravel()
+    weight = octave(16, *around)
+    np.testing.assert_array_equal(encode(weight, per_row=False).dense(), authors(weight))
 
 
 def test_thresholds() -> None:
@@ -72,8 +69,9 @@ def test_thresholds() -> None:
     np.testing.assert_allclose(1 + np.array(fit.AUTHORS) / 2**23, listed, rtol=1e-5)
 
 
-def test_error_over_an_octave(octave: tuple[Float32, Float32]) -> None:
-    weight, coded = octave
+def test_error_over_an_octave() -> None:
+    weight = octave(64)
+    coded = encode(weight, per_row=False).dense()
     error = np.abs(coded / weight.astype(np.float64) - 1)
     assert error.max() == pytest.approx(0.1082, abs=1e-4)
     assert np.sqrt((error**2).mean()) == pytest.approx(0.0397, abs=5e-4)
@@ -173,7 +171,7 @@ def test_chunks_of_rows_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nearest_is_the_nearest_member() -> None:
-    weight = all_significands()[::64]
+    weight = octave(64)
     weight[0, 0] = 1
     grid = np.append(MEMBERS, 2.0)
     coded = encode(weight, per_row=False, nearest=True).dense().astype(np.float64)
@@ -191,12 +189,12 @@ def test_nearest_breaks_ties_to_the_even_residual() -> None:
 def test_the_table_of_nearest_codes_is_the_rule() -> None:
     exact = np.arange(1 << 16, dtype=np.uint32) << 16  # both signs, all exponents: NaN is never asked for
     bits = (exact[(exact & 0x7FFFFFFF) <= 0x7F800000, None] + np.array([0, 1, 0x8000, 0xFFFF], np.uint32)).ravel()
-    for scaled in (bits.view(np.float32), all_significands()[::128], -all_significands()[::128]):
+    for scaled in (bits.view(np.float32), octave(128), -octave(128)):
         np.testing.assert_array_equal(fit.nearest_codes(scaled), fit.codes_of(scaled, fit.NEAREST))
 
 
 def test_error_of_nearest_over_an_octave() -> None:
-    weight = all_significands()[::8]
+    weight = octave(8)
     error = np.abs(encode(weight, nearest=True).dense() / weight.astype(np.float64) - 1)
     assert error.max() == pytest.approx(0.0909, abs=1e-4)
 

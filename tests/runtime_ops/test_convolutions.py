@@ -1,94 +1,22 @@
-"""Convolutions: kernels, function body and reference evaluator over any window, and what is refused."""
+"""Convolutions: kernels, function body and reference evaluator over any window."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
-from regc.runtime_ops import ops
-from regc.runtime_ops.endings import ENDINGS
-
+from .convolutions import Window, convolution, images, packed
 from .packed import (
     ISAS,
-    NODE,
-    Array,
-    Weights,
     assert_same_bits,
     by_body,
     by_kernel,
     by_reference,
     session,
-    weights,
 )
-
-OP = "TernaryConv"
-
-
-@dataclass
-class Window:
-    """The attributes of a node; by default a kernel of 3x3 that keeps the size."""
-
-    kernel_shape: Sequence[int] = (3, 3)
-    strides: Sequence[int] = (1, 1)
-    pads: Sequence[int] = (1, 1, 1, 1)
-    dilations: Sequence[int] = (1, 1)
-    without: tuple[str, ...] = field(default=())
-
-    def attributes(self) -> dict[str, list[int]]:
-        names = ("kernel_shape", "strides", "pads", "dilations")
-        return {name: list(getattr(self, name)) for name in names if name not in self.without}
-
-
-def convolution(
-    inputs: Weights,
-    window: Window,
-    x_shape: Sequence[int | str],
-    *,
-    ending: str = "",
-    variable: tuple[str, ...] = (),
-    function: bool = True,
-    opset: int = 17,
-) -> onnx.ModelProto:
-    """One node NODE; ``other``, when the ending adds it, is an input of the graph like y."""
-    names = [*inputs, *ENDINGS[ending].inputs] if ending else [*inputs]
-    shapes: dict[str, Any] = {name: inputs[name].shape for name in variable}
-    infos = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x_shape)]
-    infos += [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(inputs[name].dtype), shape)
-        for name, shape in shapes.items()
-    ]
-    free = [None] * len(x_shape)
-    infos += [helper.make_tensor_value_info("other", TensorProto.FLOAT, free)] if "other" in names else []
-    node = helper.make_node(OP + ending, ["x", *names], ["y"], domain=ops.DOMAIN, name=NODE, **window.attributes())
-    graph = helper.make_graph(
-        [node],
-        "one_convolution",
-        infos,
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, free)],
-        [numpy_helper.from_array(value, name) for name, value in inputs.items() if name not in variable],
-    )
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid(ops.DOMAIN, ops.VERSION)]
-    functions = ops.functions([OP + ending], opset) if function else []
-    return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=ops.MIN_IR_VERSION)
-
-
-def packed(outputs: int, channels: int, taps: int, group: int | None = None, *, seed: int = 0) -> Weights:
-    return weights("TernaryMatMul", (outputs, taps * channels), group, seed=seed)
-
-
-def images(*shape: int, seed: int = 0) -> Array:
-    """Images of very different magnitudes."""
-    random = np.random.default_rng(seed)
-    magnitudes = 10.0 ** random.integers(-6, 6, (shape[0], *[1] * (len(shape) - 1)))
-    return (random.standard_normal(shape) * magnitudes).astype(np.float32)
 
 
 @settings(max_examples=60, deadline=None)
@@ -182,66 +110,6 @@ def test_shape_inference() -> None:
     assert width != "w"
     sound = Window((5,), (2,), (1, 1), (2,))
     assert session(convolution(packed(6, 4, 5), sound, [1, 4, 20])).get_outputs()[0].shape == [1, 6, 7]
-
-
-MALFORMED: dict[str, tuple[Window, tuple[int, ...], str]] = {
-    "no strides": (Window(without=("strides",)), (2, 4, 5, 5), "attribute strides is missing"),
-    "three axes": (
-        Window((3, 3, 3)),
-        (2, 4, 5, 5),
-        r"attribute kernel_shape is \[3, 3, 3\], it must be 2 numbers from 1",
-    ),
-    "short pads": (
-        Window(pads=(1, 1)),
-        (2, 4, 5, 5),
-        r"attribute pads is \[1, 1\], it must be 4 numbers from 0 to 32768",
-    ),
-    "negative pads": (Window(pads=(1, 1, -1, 1)), (2, 4, 5, 5), r"attribute pads is \[1, 1, -1, 1\]"),
-    "no stride": (Window(strides=(0, 1)), (2, 4, 5, 5), r"attribute strides is \[0, 1\], it must be 2 numbers from 1"),
-    "huge dilation": (Window(dilations=(1, 2**40)), (2, 4, 5, 5), r"attribute dilations is \[1, 1099511627776\]"),
-    "other taps": (Window((3, 2)), (2, 4, 5, 5), "shape says K = 36, it must be the 6 taps .* multiple of 4 channels"),
-    "odd channels": (
-        Window((2, 3)),
-        (2, 6, 5, 5),
-        "shape says K = 36, it must be the 6 taps .* multiple of 4 channels",
-    ),
-    "channels of x": (Window(), (2, 8, 5, 5), r"x has shape \[2, 8, 5, 5\], it must have 4 dimensions and 4 channels"),
-    "rank of x": (Window(), (2, 4, 5), r"x has shape \[2, 4, 5\], it must have 4 dimensions"),
-    "small x": (Window(pads=(0, 0, 0, 0)), (2, 4, 2, 5), r"x has shape \[2, 4, 2, 5\], the kernel does not fit"),
-}
-
-
-@pytest.mark.parametrize("case", MALFORMED)
-def test_malformed_windows(case: str) -> None:
-    window, shape, reason = MALFORMED[case]
-    free = [f"d{axis}" for axis in range(len(shape))]
-    with pytest.raises(Exception, match=f"ai.regc::{OP} node '{NODE}': {reason}"):
-        by_kernel(convolution(packed(6, 4, 9), window, free, function=False), images(*shape), "avx512")
-
-
-@pytest.mark.parametrize("variable", [True, False])
-def test_malformed_weights(variable: bool) -> None:
-    for name, value, reason in (
-        ("codes", np.zeros((1, 2, 16, 4), np.uint8), r"codes has shape \[1, 2, 16, 4\], expected \[1, 3, 16, 4\]"),
-        ("scale", np.ones(5, np.float32), r"scale has shape \[5\], expected \[6\]"),
-        ("shape", np.array([6, -36, -36]), "shape says K = -36, it must be 1 to"),
-    ):
-        inputs = {**packed(6, 4, 9), name: value}
-        proto = convolution(inputs, Window(), [1, 4, 5, 5], variable=tuple(inputs) if variable else (), function=False)
-        with pytest.raises(Exception, match=f"ai.regc::{OP} node '{NODE}': {reason}"):
-            by_kernel(proto, images(1, 4, 5, 5), "avx512", **(inputs if variable else {}))
-
-
-def test_too_many_inputs_for_exact_sums() -> None:
-    """In float32, as the function body adds: up to 2^24."""
-    window = Window((1, 1), pads=(0, 0, 0, 0))
-    inputs = packed(1, 131076, 1)
-    with pytest.raises(Exception, match="shape says K = 131076, sums of products are exact up to 131072"):
-        session(convolution(inputs, window, [1, 131076, 1, 1], function=False))
-    inputs = packed(1, 2052, 1, 16)
-    inputs["multiplier"][:] = 64
-    with pytest.raises(Exception, match="shape says K = 2052, sums of products are exact up to 2048"):
-        session(convolution(inputs, window, [1, 2052, 1, 1], function=False))
 
 
 @pytest.mark.parametrize("name", ISAS)

@@ -28,8 +28,8 @@ from .packed import (
     session,
     weights,
 )
-from .test_gather import GATHERS, table
-from .test_gather import model as lookup
+from .tables import GATHERS, table
+from .tables import model as lookup
 from .test_types import TYPES, rounded, typed_model
 
 ROOT = Path(__file__).parents[2]

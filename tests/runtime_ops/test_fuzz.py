@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from .convolutions import OP as CONVOLUTION
+from .convolutions import Window, convolution, packed
 from .packed import NODE, OPERATORS, Array, Weights, isa, model, session, weights
-from .test_convolutions import OP as CONVOLUTION
-from .test_convolutions import Window, convolution, packed
-from .test_gather import GATHERS, table
-from .test_gather import NODE as LOOKUP
-from .test_gather import model as lookup
+from .tables import GATHERS, table
+from .tables import NODE as LOOKUP
+from .tables import model as lookup
 
 EDGES = [0, 1, -1, 2, 15, 16, 17, 31, 40, 41, 2**31 - 1, -(2**31), 2**31, 2**40, 2**62, -(2**63)]
 IMAGES = [(2, 8, 7, 9), (0, 8, 7, 9), (2, 8, 1, 1), (2, 4, 7, 9), (2, 8, 7), (2, 8, 0, 9)]
