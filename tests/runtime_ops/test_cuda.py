@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from .native import built
 from .packed import (
     GATED,
     INT8,
@@ -32,42 +30,24 @@ from .tables import GATHERS, table
 from .tables import model as lookup
 from .test_types import TYPES, rounded, typed_model
 
-ROOT = Path(__file__).parents[2]
 CHAINS = ("TernaryMatMulFloat", "Ternary5MatMulFloat", *SPARSE, *GATED)
 """The same bits as on the CPU from nine rows on; with int8 activations for any number of them."""
 SHAPE = (37, 100)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the programs and the library of tests/native/cuda, made once for all workers of pytest-xdist."""
-    cmake, base = shutil.which("cmake"), tmp_path_factory.getbasetemp()
-    if cmake is None or shutil.which("c++") is None:
-        pytest.skip("no cmake or no C++ compiler")
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cuda"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        build(cmake, folder)
-    return folder
+def emulation() -> Path:
+    """The folder with cuda_test and the library of the CUDA provider's operators over emulated kernels.
+
+    They need a compiler with ``_Float16`` (gcc 12, clang 15) and ucontext.h.
+    """
+    return built("cuda_test", "regc_ops_emulated", needs="REGC_EMULATES_CUDA:INTERNAL=1")
 
 
-def build(cmake: str, folder: Path) -> None:
-    """Configure and build; only what is not there yet."""
-    configure = [cmake, "-S", str(ROOT / "runtime_ops" / "csrc"), "-B", str(folder), "-DREGC_TESTS=ON"]
-    configured = subprocess.run(configure, capture_output=True, text=True, check=False)
-    assert configured.returncode == 0, configured.stdout + configured.stderr
-    if "REGC_EMULATES_CUDA:INTERNAL=1" not in (folder / "CMakeCache.txt").read_text(encoding="utf-8"):
-        pytest.skip("the C++ compiler has no _Float16 (gcc 12, clang 15), or the system no ucontext.h")
-    targets = ["--target", "cuda_test", "regc_ops_emulated"]
-    done = subprocess.run([cmake, "--build", str(folder), "-j2", *targets], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def emulated(built: Path, monkeypatch: pytest.MonkeyPatch, proto: onnx.ModelProto, **feeds: Array) -> Array:
+def emulated(emulation: Path, monkeypatch: pytest.MonkeyPatch, proto: onnx.ModelProto, **feeds: Array) -> Array:
     """y by the operators of the CUDA provider, in ONNX Runtime."""
     with monkeypatch.context() as patch:
-        patch.setenv("REGC_OPS_LIBRARY", str(next(built.glob("libregc_ops_emulated.*"))))
+        patch.setenv("REGC_OPS_LIBRARY", str(next(emulation.glob("libregc_ops_emulated.*"))))
         (y,) = session(proto).run(None, feeds)
     return np.asarray(y)
 
@@ -87,19 +67,19 @@ def assert_near(y: Array, x: Array, op: str, inputs: Weights) -> None:
     return None
 
 
-def test_emulated_kernels_equal_those_of_the_cpu(built: Path) -> None:
-    done = subprocess.run([built / "cuda_test", "6"], capture_output=True, text=True, check=False)
+def test_emulated_kernels_equal_those_of_the_cpu(emulation: Path) -> None:
+    done = subprocess.run([emulation / "cuda_test", "6"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "6 cases of each format, 0 failed\n"
 
 
 @pytest.mark.parametrize("rows", [1, 3, 12])
 @pytest.mark.parametrize("op", OPERATORS)
-def test_operator(op: str, rows: int, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operator(op: str, rows: int, emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = weights(op, SHAPE, 32, seed=rows)
     x = normal(rows, SHAPE[1])
     proto = model(op, inputs, function=False)
-    y = emulated(built, monkeypatch, proto, x=x)
+    y = emulated(emulation, monkeypatch, proto, x=x)
     if op in INT8 or (op in CHAINS and rows > 8):
         assert_same_bits(y, by_kernel(proto, x, "avx512"))
     else:
@@ -108,71 +88,71 @@ def test_operator(op: str, rows: int, built: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("other_shape", [(5, 37), (37,), (2, 1, 1)])
 @pytest.mark.parametrize("op", INT8)
-def test_sums(op: str, other_shape: tuple[int, ...], built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums(op: str, other_shape: tuple[int, ...], emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tensor of the same shape, and with one that is repeated or repeats the product."""
     inputs, x, other = weights(op, SHAPE), normal(5, SHAPE[1]), normal(*other_shape)
     proto = model(op + "Add", {**inputs, "other": other}, variable=("other",), function=False, shape_of_y=False)
     expected = by_kernel(proto, x, "avx512", other=other)
-    assert_same_bits(emulated(built, monkeypatch, proto, x=x, other=other), expected)
+    assert_same_bits(emulated(emulation, monkeypatch, proto, x=x, other=other), expected)
 
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("rows", [3, 12])
-def test_types(rows: int, kind: int, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types(rows: int, kind: int, emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of what is added, of the shape of the product and repeated."""
     for op, other_shape in (("TernaryMatMul", None), ("TernaryMatMulAdd", (rows, 37)), ("TernaryMatMulAdd", (37,))):
         inputs, x = weights("TernaryMatMul", SHAPE, 32), normal(rows, SHAPE[1])
         others = {} if other_shape is None else {"other": normal(*other_shape)}
         proto = typed_model(op, {**inputs, **others}, kind, bodies=False)
-        y = emulated(built, monkeypatch, proto, x=x, **others)
+        y = emulated(emulation, monkeypatch, proto, x=x, **others)
         assert_same_bits(y, by_kernel(proto, x, "avx512", **others))
         assert_same_bits(y, rounded(y, kind))
 
 
 @pytest.mark.parametrize("leading", [(), (0,), (2, 3)])
-def test_leading_dimensions(leading: tuple[int, ...], built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leading_dimensions(leading: tuple[int, ...], emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proto = model("TernaryMatMulGelu", weights("TernaryMatMul", SHAPE), x_shape=[*leading, SHAPE[1]], function=False)
     x = normal(*leading, SHAPE[1])
-    assert_same_bits(emulated(built, monkeypatch, proto, x=x), by_kernel(proto, x, "avx512"))
+    assert_same_bits(emulated(emulation, monkeypatch, proto, x=x), by_kernel(proto, x, "avx512"))
 
 
 @pytest.mark.parametrize("op", ["TernaryMatMul", "BlockSparseMatMul"])
-def test_weights_that_are_no_constants(op: str, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_no_constants(op: str, emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, x = weights(op, SHAPE, 32), normal(12, SHAPE[1])
     proto = model(op, inputs, variable=tuple(inputs), function=False)
-    assert_same_bits(emulated(built, monkeypatch, proto, x=x, **inputs), by_kernel(proto, x, "avx512", **inputs))
+    assert_same_bits(emulated(emulation, monkeypatch, proto, x=x, **inputs), by_kernel(proto, x, "avx512", **inputs))
 
 
-def test_mistakes_are_those_of_the_cpu(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_those_of_the_cpu(emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = weights("TernaryMatMul", SHAPE, 32)
     inputs["multiplier"][0, 0, 0] = 65
     with pytest.raises(Exception, match=f"{NODE}.*multiplier has the value 65"):
-        emulated(built, monkeypatch, model("TernaryMatMul", inputs, function=False), x=normal(1, SHAPE[1]))
+        emulated(emulation, monkeypatch, model("TernaryMatMul", inputs, function=False), x=normal(1, SHAPE[1]))
     proto = model("TernaryMatMul", weights("TernaryMatMul", SHAPE), x_shape=["rows", "columns"], function=False)
     with pytest.raises(Exception, match=rf"{NODE}.*x has shape \[1, 99\], its last dimension must be 100"):
-        emulated(built, monkeypatch, proto, x=normal(1, 99))
+        emulated(emulation, monkeypatch, proto, x=normal(1, 99))
 
 
 @pytest.mark.parametrize("index", ["int32", "int64"])
 @pytest.mark.parametrize("op", GATHERS)
-def test_lookup(op: str, index: str, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookup(op: str, index: str, emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that the table lacks is NaN: a GPU cannot raise an error."""
     operands, matrix = table(op, (40, 70))
     proto = lookup(op, operands, 2, index=index, function=False)
     indices = np.array([[0, -1, 17], [39, -40, 5]], index)
-    assert_same_bits(emulated(built, monkeypatch, proto, indices=indices), matrix[indices])
-    y = emulated(built, monkeypatch, proto, indices=np.array([[40, -41, 3]], index))
+    assert_same_bits(emulated(emulation, monkeypatch, proto, indices=indices), matrix[indices])
+    y = emulated(emulation, monkeypatch, proto, indices=np.array([[40, -41, 3]], index))
     assert np.isnan(y[0, :2]).all()
     assert_same_bits(y[0, 2], matrix[3])
 
 
-def test_the_provider_of_the_operators(built: Path) -> None:
+def test_the_provider_of_the_operators(emulation: Path) -> None:
     """An emulated operator is no CPU operator in disguise: the library lacks those that only the CPU has."""
     node = helper.make_node("TernaryConv", ["x"] * 6, ["y"], domain="ai.regc")
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])], [y])
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.regc", 1)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REGC_OPS_LIBRARY", str(next(built.glob("libregc_ops_emulated.*"))))
+        patch.setenv("REGC_OPS_LIBRARY", str(next(emulation.glob("libregc_ops_emulated.*"))))
         with pytest.raises(Exception, match="TernaryConv"):
             session(helper.make_model(graph, opset_imports=imports, ir_version=8))

@@ -95,7 +95,6 @@ def test_outputs_that_are_others_are_warned_of() -> None:
     assert "fidelity" not in str(plain)
     strayed = dataclasses.replace(CHECK, outputs=(logits, dataclasses.replace(logits, name="vectors", cosine=0.886)))
     warned = dataclasses.replace(plain, verification=strayed)
-    for words in (str(warned), warned.to_html()):
-        told = " ".join(words.split())
+    for told in (words(str(warned)), words(warned.to_html())):
         assert "vectors has a cosine of 0.8860 to the original" in told
         assert "A score may hold all the same" in told
