@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-if TYPE_CHECKING:
-    from benchmarks.summary import Speed
+from benchmarks.speeds import Speed
 
 LINE, TOP, NAMES, BAR = 20, 70, 130, 13
 """Pixels: height of a contender's line, space above the lines, width of the names, height of a bar."""

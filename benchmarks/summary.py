@@ -7,25 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import exp, log
 from pathlib import Path
 
 import click
 
 from benchmarks.plot import draw
-
-
-@dataclass(frozen=True)
-class Speed:
-    """The speed of a contender over float32: geometric mean over the shapes, least and most of them."""
-
-    contender: str
-    ours: bool
-    rows: int
-    mean: float
-    least: float
-    most: float
+from benchmarks.speeds import Speed, summarize
 
 
 @click.command()
@@ -42,18 +29,6 @@ def main(results: Path, threads: int, plot: Path | None) -> None:
     if plot is not None:
         shapes = dict.fromkeys(r["shape"] for r in found)
         draw(speeds, plot, f"{', '.join(shapes)}; {threads} thread{'s' * (threads > 1)}")
-
-
-def summarize(results: Sequence[dict[str, object]]) -> list[Speed]:
-    """Speeds over all shapes, in the order of the results."""
-    by: dict[tuple[str, int], list[float]] = {}
-    ours = {str(r["contender"]): bool(r["ours"]) for r in results}
-    for r in results:
-        by.setdefault((str(r["contender"]), int(str(r["rows"]))), []).append(float(str(r["speedup"])))
-    return [
-        Speed(name, ours[name], rows, exp(sum(map(log, seen)) / len(seen)), min(seen), max(seen))
-        for (name, rows), seen in by.items()
-    ]
 
 
 def markdown(speeds: Sequence[Speed]) -> str:

@@ -18,7 +18,7 @@ from onnx_graphsurgeon.util.misc import convert_to_onnx_attr_type
 
 from regc.compiler.errors import RegcError
 from regc.compiler.model import dtypes
-from regc.compiler.model.protos import STANDARD, subgraphs
+from regc.compiler.model.protos import STANDARD, all_nodes
 from regc.compiler.model.surgeon import merged, plain_attribute
 
 CUSTOM_VERSION = 1
@@ -79,7 +79,7 @@ def import_domains(out: Any, known: Iterable[onnx.OperatorSetIdProto], nodes: It
     """Write opset imports: the known ones, and version 1 of every other domain that a node uses."""
     out.extend(known)
     have = {_domain(entry.domain) for entry in out}
-    for domain in dict.fromkeys(_domain(node.domain) for node in _all(nodes)):
+    for domain in dict.fromkeys(_domain(node.domain) for node in all_nodes(nodes)):
         if domain and domain not in have:
             out.append(helper.make_opsetid(domain, CUSTOM_VERSION))
 
@@ -129,11 +129,3 @@ def _unchanged(value: Any, original: AttributeProto) -> bool:
 
 def _domain(domain: str) -> str:
     return "" if domain in STANDARD else domain
-
-
-def _all(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
-    for node in nodes:
-        yield node
-        for one in node.attribute:
-            for graph in subgraphs(one):
-                yield from _all(graph.node)

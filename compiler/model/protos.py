@@ -67,9 +67,9 @@ def subgraphs(attribute: AttributeProto) -> Iterator[GraphProto]:
 
 def nodes(proto: ModelProto) -> Iterator[NodeProto]:
     """Every node: of the graph, of subgraphs and of functions."""
-    yield from _nodes(proto.graph.node)
+    yield from all_nodes(proto.graph.node)
     for function in proto.functions:
-        yield from _nodes(function.node)
+        yield from all_nodes(function.node)
 
 
 def tensors(proto: ModelProto) -> Iterator[tuple[TensorProto, str]]:
@@ -86,12 +86,13 @@ def _words(op: str, name: str, outputs: Iterable[str]) -> str:
     return f"node '{name or next(filter(None, outputs), '')}' ({op})"
 
 
-def _nodes(some: Iterable[NodeProto]) -> Iterator[NodeProto]:
+def all_nodes(some: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Nodes, and those of their bodies, however deep."""
     for node in some:
         yield node
         for attribute in node.attribute:
             for graph in subgraphs(attribute):
-                yield from _nodes(graph.node)
+                yield from all_nodes(graph.node)
 
 
 def _graph_tensors(graph: GraphProto) -> Iterator[tuple[TensorProto, str]]:

@@ -14,14 +14,12 @@ from regc.passes import RF8
 from regc.passes.rf8 import fit, shaped
 from regc.passes.rf8.term import RF8Term
 
+from .fitting import gaussian
+
 Float32 = npt.NDArray[np.float32]
 Decode = Callable[[RF8Term], Float32]
 MatMul = Callable[[RF8Term, Float32], Float32]
 MakeSite = Callable[..., SiteInfo]
-
-
-def gaussian(*shape: int, seed: int = 0) -> Float32:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def encode(weight: Float32, kind: str = "row", thresholds: tuple[int, ...] = fit.AUTHORS) -> RF8Term:

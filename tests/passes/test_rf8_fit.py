@@ -14,16 +14,14 @@ from regc.passes.rf8 import fit
 from regc.passes.rf8.term import RF8Term
 from regc.runtime_ops.formats import rf8
 
+from .fitting import gaussian
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
 finite = st.floats(-FLOAT_MAX, FLOAT_MAX, width=32)
 MEMBERS = np.array([1, 1.0625, 1.125, 1.25, 1.5, 1.75, 1.875])
-
-
-def gaussian(*shape: int, seed: int = 0) -> Float32:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def encode(weight: Float32, *, per_row: bool = True, nearest: bool = False) -> RF8Term:

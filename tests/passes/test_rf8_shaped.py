@@ -13,14 +13,12 @@ from regc.passes.rf8 import fit, shaped
 from regc.passes.rf8.term import RF8Term
 from regc.runtime_ops.formats import rf8
 
+from .fitting import gaussian
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 KERNELS = [(2,), (3,), (9,), (64,), (3, 3), (1, 5), (7, 7), (2, 3, 4), (3, 3, 3)]
-
-
-def gaussian(*shape: int, seed: int = 0) -> Float32:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def kernels_of(outputs: int, channels: int, kernel: tuple[int, ...], seed: int = 0) -> Float32:

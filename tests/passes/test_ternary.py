@@ -16,16 +16,14 @@ from regc.passes import Ternary
 from regc.passes.ternary import fit
 from regc.passes.ternary.term import TernaryTerm
 
+from .fitting import gaussian
+
 Float32 = npt.NDArray[np.float32]
 Decode = Callable[[TernaryTerm], Float32]
 MatMul = Callable[[TernaryTerm, Float32], Float32]
 MakeSite = Callable[..., SiteInfo]
 
 METHODS: tuple[fit.Method, ...] = ("lloyd", "mean", "median")
-
-
-def gaussian(*shape: int, seed: int = 0) -> Float32:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def term_of(fitted: fit.Fitted, columns: int, group: int | None = None) -> TernaryTerm:

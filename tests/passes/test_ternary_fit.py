@@ -12,15 +12,13 @@ from regc.passes.ternary import fit
 from regc.passes.ternary.term import TernaryTerm
 from regc.runtime_ops.formats import ternary
 
+from .fitting import gaussian
+
 Float32 = npt.NDArray[np.float32]
 
 METHODS: tuple[fit.Method, ...] = ("lloyd", "mean", "median")
 FLOAT_MAX = float(np.finfo(np.float32).max)
 finite = st.floats(-FLOAT_MAX, FLOAT_MAX, width=32)
-
-
-def gaussian(*shape: int, seed: int = 0) -> Float32:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def term_of(fitted: fit.Fitted, columns: int, group: int | None = None) -> TernaryTerm:

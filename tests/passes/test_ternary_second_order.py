@@ -17,24 +17,11 @@ from regc.passes.ternary import fit, second_order
 from regc.passes.ternary.term import TernaryTerm
 from regc.runtime_ops.formats import ternary
 
+from .fitting import gaussian, gram_of, inputs
+
 Float32 = npt.NDArray[np.float32]
 Decode = Callable[[TernaryTerm], Float32]
 MakeSite = Callable[..., SiteInfo]
-
-
-def inputs(columns: int, rows: int = 600, seed: int = 0) -> Statistics:
-    mix = np.random.default_rng(9).standard_normal((columns, columns))
-    mixed = np.random.default_rng(seed).standard_normal((rows, columns)) @ mix
-    return Statistics.of(mixed / np.sqrt(columns) * np.geomspace(1, 8, columns) + 0.5)
-
-
-def gaussian(*shape: int, seed: int = 0) -> Float32:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def gram_of(statistics: Statistics) -> Float32:
-    assert statistics.gram is not None
-    return statistics.gram
 
 
 def term_of(fitted: fit.Fitted, columns: int, group: int | None) -> TernaryTerm:

@@ -10,13 +10,7 @@ from regc.passes import RF8
 from regc.runtime_ops.formats import rf8
 from support import Array, normal, run
 
-ROWS = 5
-
-
-INPUTS = 80
-
-
-OUTPUTS = 48
+ROWS, INPUTS, OUTPUTS = 5, 80, 48
 
 
 def exact(*shape: int, seed: int = 0, dtype: type = np.float32) -> Array:
@@ -27,9 +21,8 @@ def exact(*shape: int, seed: int = 0, dtype: type = np.float32) -> Array:
 
 
 def compile_proto(proto: onnx.ModelProto, *passes: object) -> onnx.ModelProto:
-    result = compile_model(proto, list(passes))  # type: ignore[arg-type]
-    assert result.changed, [record.reason for record in result.records]
-    compiled = result.model.to_proto()
+    """The compiled model, by RF8 unless passes are given; at least one weight has changed, and it is valid."""
+    compiled = changed(proto, *passes).to_proto()
     onnx.checker.check_model(compiled, full_check=True)
     return compiled
 
@@ -48,12 +41,11 @@ def x(*shape: int) -> Array:
 
 
 W = exact(OUTPUTS, INPUTS)
-
-
 BIAS = normal(OUTPUTS, seed=3)
 
 
 def changed(proto: onnx.ModelProto, *passes: object) -> Model:
+    """The same, as an opened model."""
     result = compile_model(proto, list(passes) or [RF8()])  # type: ignore[arg-type]
     assert result.changed, [record.reason for record in result.records]
     return result.model

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from regc.compiler import compile_model
 from regc.compiler.lower.window import window
 from regc.passes import LowRank, Ternary
 from support import Array, model, normal, op_types, run
+
+from .same import compile_proto
 
 CHANNELS, OUTPUTS = 8, 32
 
@@ -22,14 +23,6 @@ def trits(*shape: int) -> Array:
     values = np.sign(normal(*shape)).astype(np.float32)
     values.reshape(shape[0], -1)[:, ::3] = 0
     return values * np.linspace(0.5, 1, shape[0], dtype=np.float32).reshape(-1, *[1] * (len(shape) - 1))
-
-
-def compiled(proto: onnx.ModelProto, *passes: object) -> onnx.ModelProto:
-    result = compile_model(proto, list(passes) or [Ternary()])  # type: ignore[arg-type]
-    assert result.changed, [record.reason for record in result.records]
-    small = result.model.to_proto()
-    onnx.checker.check_model(small, full_check=True)
-    return small
 
 
 def agree(proto: onnx.ModelProto, small: onnx.ModelProto, **feeds: Array) -> None:
@@ -70,7 +63,7 @@ WINDOWS: dict[str, tuple[str, tuple[int | str, ...], Array]] = {
 def test_windows(name: str) -> None:
     nodes, shape, kernel = WINDOWS[name]
     proto = conv(nodes, *shape, w=kernel)
-    small = compiled(proto)
+    small = compile_proto(proto, Ternary())
     assert op_types(small) == ["ai.regc::TernaryConv"]
     known = [size if isinstance(size, int) else 6 for size in shape]
     agree(proto, small, x=normal(*known, seed=5))
@@ -90,7 +83,7 @@ def test_what_follows_goes_into_the_operator(name: str) -> None:
     residual = "r" in nodes.split("Add(")[-1] and "Add" in nodes
     extra = f", float[2,{OUTPUTS},5,6] r" if residual else ""
     proto = conv(nodes, 2, CHANNELS, 7, 8, extra=extra, w=K3, **weights)
-    small = compiled(proto)
+    small = compile_proto(proto, Ternary())
     assert op_types(small) == [f"ai.regc::{operator}"]
     feeds = {"r": normal(2, OUTPUTS, 5, 6, seed=9)} if residual else {}
     agree(proto, small, x=normal(2, CHANNELS, 7, 8, seed=5), **feeds)
@@ -99,7 +92,7 @@ def test_what_follows_goes_into_the_operator(name: str) -> None:
 def test_a_constant_added_along_the_width_is_no_bias() -> None:
     """Its size happens to be the number of outputs."""
     proto = conv("c = Conv<pads=[1,1,1,1]>(x, w) y = Add(c, b)", 1, CHANNELS, 4, OUTPUTS, w=K3, b=BIAS)
-    small = compiled(proto)
+    small = compile_proto(proto, Ternary())
     assert op_types(small) == ["ai.regc::TernaryConv", "Add"]
     agree(proto, small, x=normal(1, CHANNELS, 4, OUTPUTS, seed=5))
 
@@ -107,7 +100,7 @@ def test_a_constant_added_along_the_width_is_no_bias() -> None:
 def test_a_kernel_that_two_nodes_read_is_stored_once() -> None:
     nodes = "a = Conv<pads=[1,1,1,1]>(x, w) b = Conv<pads=[1,1,1,1], dilations=[1,1]>(x, w) y = Mul(a, b)"
     proto = conv(nodes, 1, CHANNELS, 6, 6, w=K3)
-    small = compiled(proto)
+    small = compile_proto(proto, Ternary())
     assert op_types(small) == ["ai.regc::TernaryConv", "ai.regc::TernaryConv", "Mul"]
     assert sum("codes" in tensor.name for tensor in small.graph.initializer) == 1
     agree(proto, small, x=normal(1, CHANNELS, 6, 6, seed=5))
@@ -119,7 +112,7 @@ def test_float16() -> None:
         w=trits(96, CHANNELS, 3, 3).astype(np.float16),
         b=normal(96).astype(np.float16),
     )
-    small = compiled(proto)
+    small = compile_proto(proto, Ternary())
     assert op_types(small) == ["Cast", "ai.regc::TernaryConv", "Cast"]
     feeds = {"x": normal(1, CHANNELS, 6, 6, seed=5).astype(np.float16)}
     (ours,), (original,) = run(small, feeds, library=True), run(proto, feeds)
@@ -129,7 +122,7 @@ def test_float16() -> None:
 def test_both_factors_of_a_kernel() -> None:
     weight = (normal(96, 64) @ normal(64, 32 * 9, seed=2)).reshape(96, 32, 3, 3)
     proto = conv("c = Conv<pads=[1,1,1,1], strides=[2,2]>(x, w, b) y = Relu(c)", 1, 32, 7, 7, w=weight, b=normal(96))
-    small = compiled(proto, LowRank(rank=64, force=True), Ternary())
+    small = compile_proto(proto, LowRank(rank=64, force=True), Ternary())
     assert op_types(small) == ["ai.regc::TernaryConv", "ai.regc::TernaryConvRelu"]
     feeds = {"x": normal(1, 32, 7, 7, seed=5)}
     for ours, body in zip(run(small, feeds, library=True), run(small, feeds), strict=True):
@@ -159,14 +152,14 @@ def test_decoded_where_there_is_no_operator_or_it_does_not_pay(name: str) -> Non
         if kernel.ndim == 4
         else model(f"g (float[1,{channels},6,6,6] x) => (float[a,b,c,d,e] y) {{ y = Conv(x, w) }}", w=kernel)
     )
-    small = compiled(proto, pass_)
+    small = compile_proto(proto, pass_)
     assert "Conv" in op_types(small)
     assert not any("TernaryConv" in op for op in op_types(small))
 
 
 def test_pointwise_kernels_may_have_groups_of_inputs() -> None:
     proto = conv("y = Conv(x, w)", 2, 64, 5, 3, w=normal(OUTPUTS, 64, 1, 1))
-    small = compiled(proto, Ternary(group=16))
+    small = compile_proto(proto, Ternary(group=16))
     assert op_types(small) == ["ai.regc::TernaryConv"]
     feeds = {"x": normal(2, 64, 5, 3, seed=5)}
     np.testing.assert_array_equal(run(small, feeds, library=True)[0], run(small, feeds)[0])

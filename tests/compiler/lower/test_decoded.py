@@ -41,7 +41,7 @@ def test_recurrent() -> None:
         w=exact(1, 96, 16),
         r=exact(1, 96, 24, seed=5),
     )
-    same(proto, compile_proto(proto, RF8()), {"x": x(4, 1, 16)})
+    same(proto, compile_proto(proto), {"x": x(4, 1, 16)})
 
 
 def test_recurrent_weights_whose_gates_an_exporter_reordered() -> None:
@@ -59,6 +59,6 @@ def test_recurrent_weights_whose_gates_an_exporter_reordered() -> None:
 def test_other_readers_of_the_weight_get_it_decoded() -> None:
     nodes = "y = MatMul(x, w) s = Mul(w, w) z = ReduceSum<keepdims=0>(s)"
     proto = model(f"g (float[{ROWS},{INPUTS}] x) => (float[{ROWS},{OUTPUTS}] y, float z) {{ {nodes} }}", w=W.T)
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert {"ai.regc::RF8MatMul", "ai.regc::RF8Decode"} <= set(op_types(compiled))
     same(proto, compiled, {"x": x(ROWS, INPUTS)})

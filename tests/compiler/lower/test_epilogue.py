@@ -14,18 +14,12 @@ from regc.compiler import compile_model
 from regc.passes import RF8, LowRank, Ternary
 from support import Array, model, normal, op_types, run
 
+from .same import compile_proto
+
 ROWS, INPUTS, OUTPUTS = 6, 64, 48
 W = normal(INPUTS, OUTPUTS)
 BIAS = normal(OUTPUTS, seed=3)
 MATMUL = "p = MatMul(x, w) "
-
-
-def compiled(proto: onnx.ModelProto, *passes: object) -> onnx.ModelProto:
-    result = compile_model(proto, list(passes) or [RF8()])  # type: ignore[arg-type]
-    assert result.changed, [record.reason for record in result.records]
-    small = result.model.to_proto()
-    onnx.checker.check_model(small, full_check=True)
-    return small
 
 
 def graph(nodes: str, inputs: str = "", outputs: str = "y", *, opset: int = 17, **weights: Array) -> onnx.ModelProto:
@@ -90,22 +84,22 @@ def with_constants(nodes: str) -> str:
 def test_activations(name: str, bias: str) -> None:
     nodes, ending, opset = ACTIVATIONS[name]
     proto = graph(with_constants((bias or MATMUL) + nodes), opset=opset)
-    small = compiled(proto)
+    small = compile_proto(proto)
     assert op_types(small) == [f"ai.regc::RF8MatMul{ending}"]
     agree(proto, small)
 
 
 def test_swish() -> None:
-    small = compiled(graph(MATMUL + "y = Swish(p)", opset=24))
+    small = compile_proto(graph(MATMUL + "y = Swish(p)", opset=24))
     assert op_types(small) == ["ai.regc::RF8MatMulSilu"]
-    assert op_types(compiled(graph(MATMUL + "y = Swish<alpha = 2.0>(p)", opset=24)))[1:] == ["Swish"]
+    assert op_types(compile_proto(graph(MATMUL + "y = Swish<alpha = 2.0>(p)", opset=24)))[1:] == ["Swish"]
 
 
 @pytest.mark.parametrize("shape", [(OUTPUTS,), (1, OUTPUTS), (1, 1, OUTPUTS), (1,), ()])
 def test_bias(shape: tuple[int, ...]) -> None:
     """Also a constant with more axes, when x is known to have as many."""
     proto = graph(MATMUL + "y = Add(p, b)", b=BIAS[: math.prod(shape)].reshape(shape))
-    small = compiled(proto)
+    small = compile_proto(proto)
     assert op_types(small) == ["ai.regc::RF8MatMul"]
     agree(proto, small)
 
@@ -116,7 +110,7 @@ def test_gemm_with_bias_and_activation() -> None:
         w=W,
         b=BIAS,
     )
-    small = compiled(proto)
+    small = compile_proto(proto)
     assert op_types(small) == ["ai.regc::RF8MatMulRelu"]
     agree(proto, small, x=normal(ROWS, INPUTS, seed=7))
 
@@ -128,7 +122,7 @@ def test_residual(order: str) -> None:
         f"p = MatMul(x, w) u = Add(p, b) r = Neg(z) y = Add({order})",
         inputs=f", float[2,n,{OUTPUTS}] z",
     )
-    small = compiled(proto)
+    small = compile_proto(proto)
     assert op_types(small) == ["Neg", "ai.regc::RF8MatMulAdd"]
     agree(proto, small, z=normal(2, ROWS, OUTPUTS, seed=8))
 
@@ -139,14 +133,14 @@ def test_a_residual_that_is_broadcast(shape: str) -> None:
     proto = graph(MATMUL + "y = Add(p, z)", inputs=f", float[{shape}] z")
     if len(sizes) == 4:
         proto.graph.output[0].type.tensor_type.shape.dim.add()
-    small = compiled(proto)
+    small = compile_proto(proto)
     assert op_types(small) == ["ai.regc::RF8MatMulAdd"]
     agree(proto, small, z=normal(*sizes, seed=8))
 
 
 def test_two_products_that_are_added() -> None:
     proto = graph("p = MatMul(x, w) q = MatMul(x, v) y = Add(p, q)", v=normal(INPUTS, OUTPUTS, seed=5))
-    small = compiled(proto)
+    small = compile_proto(proto)
     assert sorted(op_types(small)) == ["ai.regc::RF8MatMul", "ai.regc::RF8MatMulAdd"]
     agree(proto, small)
 
@@ -173,7 +167,7 @@ SEPARATE = {
 def test_what_others_read_stays(name: str) -> None:
     nodes, outputs = SEPARATE[name]
     proto = graph(nodes, outputs=outputs, v=normal(ROWS, 1))
-    small = compiled(proto)
+    small = compile_proto(proto)
     assert [op for op in op_types(small) if op.startswith("ai.regc")] == ["ai.regc::RF8MatMul"]
     assert not {"MatMul", "Gemm"} & set(op_types(small))
     agree(proto, small)
@@ -187,14 +181,14 @@ def test_a_bias_that_would_change_the_shape_stays() -> None:
     proto = model(
         f"g (float[{INPUTS}] x) => (float[1,{OUTPUTS}] y) {{ p = MatMul(x, w) y = Add(p, b) }}", w=W, b=BIAS[None]
     )
-    small = compiled(proto)
+    small = compile_proto(proto)
     assert op_types(small) == ["ai.regc::RF8MatMul", "Add"]
     agree(proto, small, x=normal(INPUTS))
 
 
 def test_float16_stays_as_it_was_rounded() -> None:
     text = f"g (float16[n,{INPUTS}] x) => (float16[n,{OUTPUTS}] y) {{ p = MatMul(x, w) u = Add(p, b) y = Relu(u) }}"
-    small = compiled(model(text, w=W.astype(np.float16), b=BIAS.astype(np.float16)))
+    small = compile_proto(model(text, w=W.astype(np.float16), b=BIAS.astype(np.float16)))
     assert op_types(small) == ["Cast", "ai.regc::RF8MatMul", "Cast", "Add", "Relu"]
 
 
@@ -207,9 +201,9 @@ def test_old_broadcasting_stays() -> None:
 
 def test_products_and_sums_of_factors() -> None:
     proto = graph("u = MatMul(x, w) p = Add(u, b) y = Relu(p)", w=normal(INPUTS, 256), b=normal(256))
-    small = compiled(proto, LowRank(rank=24), RF8())
+    small = compile_proto(proto, LowRank(rank=24), RF8())
     assert op_types(small) == ["ai.regc::RF8MatMul", "ai.regc::RF8MatMulRelu"]
-    plain = compiled(proto, LowRank(rank=24))
+    plain = compile_proto(proto, LowRank(rank=24))
     assert op_types(plain) == ["MatMul", "MatMul", "Add", "Relu"]
 
 
@@ -217,7 +211,7 @@ def test_exact_sums_with_an_epilogue() -> None:
     """Ternary with int8 activations: bias, ReLU and residual give the very bits of separate nodes."""
     nodes = "u = MatMul(x, w) p = Add(u, b) r = Relu(p) v = MatMul(r, w2) y = Add(v, x)"
     proto = graph(nodes, w=normal(INPUTS, 96), b=normal(96), w2=normal(96, INPUTS))
-    small = compiled(proto, Ternary())
+    small = compile_proto(proto, Ternary())
     assert op_types(small) == ["ai.regc::TernaryMatMulRelu", "ai.regc::TernaryMatMulAdd"]
     feeds = {"x": normal(2, ROWS, INPUTS, seed=7)}
     with_library, without = (run(small, feeds, library=way)[0] for way in (True, False))
@@ -226,7 +220,7 @@ def test_exact_sums_with_an_epilogue() -> None:
 
 def test_nothing_is_left_of_what_was_merged() -> None:
     nodes, ending, opset = ACTIVATIONS["gelu of torch"]
-    small = compiled(graph(with_constants(MATMUL + nodes), opset=opset))
+    small = compile_proto(graph(with_constants(MATMUL + nodes), opset=opset))
     assert [node.op_type for node in small.graph.node] == [f"RF8MatMul{ending}"]
     assert "w" not in [tensor.name for tensor in small.graph.initializer]
     assert [function.name for function in small.functions] == ["RF8MatMul", f"RF8MatMul{ending}"]
@@ -236,8 +230,8 @@ def test_compiled_again() -> None:
     """The function of an earlier run comes before the new one that calls it."""
     nodes = "p = MatMul(x, w) q = MatMul(p, v) y = Relu(q)"
     proto = graph(nodes, w=normal(INPUTS, 96), v=normal(96, INPUTS, seed=5))
-    first = compiled(proto, RF8(include=("w",)))
-    second = compiled(first, RF8())
+    first = compile_proto(proto, RF8(include=("w",)))
+    second = compile_proto(first, RF8())
     assert op_types(second) == ["ai.regc::RF8MatMul", "ai.regc::RF8MatMulRelu"]
     assert [function.name for function in second.functions] == ["RF8MatMul", "RF8MatMulRelu"]
     agree(proto, second)

@@ -21,7 +21,7 @@ def test_lookup_in_a_table(indices: Array, dtype: type) -> None:
     kind = f"{indices.dtype}[{','.join('ab'[: indices.ndim])}]" if indices.ndim else f"{indices.dtype}"
     result = f"{'float' if dtype is np.float32 else 'float16'}[{','.join([*'ab'[: indices.ndim], '40'])}]"
     proto = model(f"g ({kind} i) => ({result} y) {{ y = Gather(w, i) }}", w=exact(90, 40, dtype=dtype))
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert op_types(compiled) == ["ai.regc::RF8Gather", *(["Cast"] if dtype is np.float16 else [])]
     assert [list(tensor.dims) for tensor in compiled.graph.initializer] == [[90, 40], [90]]
     same(proto, compiled, {"i": indices})
@@ -77,12 +77,12 @@ def test_a_product_that_is_also_multiplied_by_is_stored_once() -> None:
 def test_lookup_of_columns(nodes: str) -> None:
     """Only rows of the matrix as it is stored are looked up: of any other matrix they are the rows of a site."""
     proto = model(f"g (int64[n] i) => (float[a,b] y) {{ {nodes} }}", w=exact(40, 90))
-    same(proto, compile_proto(proto, RF8()), {"i": np.array([3, 0, 89])})
+    same(proto, compile_proto(proto), {"i": np.array([3, 0, 89])})
 
 
 def test_a_table_before_opset_11_is_decoded() -> None:
     proto = model("g (int64[n] i) => (float[n,40] y) { y = Gather(w, i) }", opset=10, w=exact(90, 40))
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert op_types(compiled) == ["ai.regc::RF8Decode", "Gather"]
     same(proto, compiled, {"i": np.array([3, 0, 89])})
 
@@ -92,7 +92,7 @@ def test_a_table_that_something_else_reads_keeps_one_copy_of_its_codes() -> None
         "g (int64[n] i) => (float[n,40] y, float z) { y = Gather(w, i) s = Mul(w, w) z = ReduceSum<keepdims=0>(s) }",
         w=exact(90, 40),
     )
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert {"ai.regc::RF8TiledGather", "ai.regc::RF8Decode"} <= set(op_types(compiled))
     assert sum("codes" in tensor.name for tensor in compiled.graph.initializer) == 1
     same(proto, compiled, {"i": np.array([3, 0, 89])})
@@ -102,7 +102,7 @@ def test_a_tied_table_and_head_share_their_codes() -> None:
     table = exact(90, 40)
     nodes = "e = Gather(table, i) y = MatMul(e, head)"
     proto = model(f"g (int64[n] i) => (float[n,90] y) {{ {nodes} }}", table=table, head=np.ascontiguousarray(table.T))
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert op_types(compiled) == ["ai.regc::RF8TiledGather", "ai.regc::RF8MatMul"]
     assert sum("codes" in tensor.name for tensor in compiled.graph.initializer) == 1
     same(proto, compiled, {"i": np.array([3, 0, 89])})

@@ -26,7 +26,7 @@ PRODUCTS = {
 def test_products(name: str) -> None:
     nodes, weights = PRODUCTS[name]
     proto = model(f"g (float[{ROWS},{INPUTS}] x) => (float[{ROWS},{OUTPUTS}] y) {{ {nodes} }}", **weights)
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert "ai.regc::RF8MatMul" in op_types(compiled)
     assert not {"MatMul", "Gemm"} & set(op_types(compiled))
     assert "w" not in [tensor.name for tensor in compiled.graph.initializer]
@@ -35,7 +35,7 @@ def test_products(name: str) -> None:
 
 def test_gemm_with_transposed_input() -> None:
     proto = model(f"g (float[{INPUTS},n] x) => (float[n,{OUTPUTS}] y) {{ y = Gemm<transA=1>(x, w) }}", w=W.T)
-    same(proto, compile_proto(proto, RF8()), {"x": x(INPUTS, ROWS)})
+    same(proto, compile_proto(proto), {"x": x(INPUTS, ROWS)})
 
 
 @pytest.mark.parametrize("shape", [(INPUTS, 3), (2, INPUTS, 3), (INPUTS,)])
@@ -43,7 +43,7 @@ def test_weight_on_the_left(shape: tuple[int, ...]) -> None:
     dims = ",".join(map(str, shape))
     result = ",".join(map(str, (*shape[:-2], OUTPUTS, *shape[-1:]) if len(shape) > 1 else (OUTPUTS,)))
     proto = model(f"g (float[{dims}] x) => (float[{result}] y) {{ y = MatMul(w, x) }}", w=W)
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert "ai.regc::RF8MatMul" in op_types(compiled)
     same(proto, compiled, {"x": x(*shape)})
 
@@ -54,7 +54,7 @@ def test_other_float_types(dtype: type) -> None:
     name = {np.float16: "float16", np.float64: "double"}[dtype]
     assert code
     proto = model(f"g ({name}[5,80] x) => ({name}[5,48] y) {{ y = MatMul(x, w) }}", w=W.T.astype(dtype))
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert op_types(compiled) == ["Cast", "ai.regc::RF8MatMul", "Cast"]
     same(proto, compiled, {"x": x(ROWS, INPUTS).astype(dtype)})
 
@@ -62,7 +62,7 @@ def test_other_float_types(dtype: type) -> None:
 @pytest.mark.parametrize("opset", [9, 10, 11, 12, 13, 15, 18, 20, 21])
 def test_opsets(opset: int) -> None:
     proto = model("g (float[5,80] x) => (float[5,48] y) { y = MatMul(x, w) }", opset=opset, w=W.T)
-    same(proto, compile_proto(proto, RF8()), {"x": x(ROWS, INPUTS)}, library=opset > 9)
+    same(proto, compile_proto(proto), {"x": x(ROWS, INPUTS)}, library=opset > 9)
 
 
 def test_old_opsets_multiply_ternary_weights_in_float() -> None:

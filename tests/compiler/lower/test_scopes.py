@@ -4,7 +4,6 @@ import numpy as np
 import onnx
 import pytest
 
-from regc.passes import RF8
 from support import model
 
 from .same import INPUTS, OUTPUTS, ROWS, W, compile_proto, exact, same, x
@@ -21,7 +20,7 @@ BRANCHES = """g (bool c, float[5,80] x) => (float[5,48] y) {{
 @pytest.mark.parametrize("condition", [True, False])
 def test_weights_of_an_outer_graph_read_in_branches(then: str, condition: bool) -> None:
     proto = model(BRANCHES.format(then=then, other="w"), w=W.T)
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     same(proto, compiled, {"x": x(ROWS, INPUTS), "c": np.array(condition)})
     assert compiled.ByteSize() < proto.ByteSize()
 
@@ -30,7 +29,7 @@ def test_weights_inside_a_branch() -> None:
     proto = model(BRANCHES.format(then="p = MatMul(x, w)", other="inner"), w=W.T)
     (branch,) = [a.g for a in proto.graph.node[0].attribute if a.name == "else_branch"]
     branch.initializer.add().CopyFrom(onnx.numpy_helper.from_array(exact(INPUTS, OUTPUTS, seed=9), "inner"))
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     for condition in (True, False):
         same(proto, compiled, {"x": x(ROWS, INPUTS), "c": np.array(condition)})
 
@@ -45,6 +44,6 @@ def test_weights_inside_a_function() -> None:
         "Constant", [], ["w"], value=onnx.numpy_helper.from_array(np.ascontiguousarray(W.T))
     )
     proto.functions[0].node.insert(0, constant)
-    compiled = compile_proto(proto, RF8())
+    compiled = compile_proto(proto)
     assert compiled.ByteSize() < proto.ByteSize()
     same(proto, compiled, {"x": x(ROWS, INPUTS)})
