@@ -75,7 +75,7 @@ class Archive(Source):
             name: Header(header.dtype, header.shape[1:] if name in names else (step, *header.shape[1:]))
             for name, header in headers.items()
         }
-        check_arrays(f"{self.path}, {step} at a time", fed, inputs)
+        check_arrays(str(self.path), fed, inputs, headers)
         return step
 
     def _named(self, arrays: Mapping[str, Any], inputs: Sequence[Input]) -> dict[str, Any]:

@@ -123,23 +123,27 @@ def _check(path: Path, inputs: Sequence[Input]) -> None:
     check_arrays(str(path), read_headers(path), inputs)
 
 
-def check_arrays(place: str, headers: Mapping[str, Header], inputs: Sequence[Input]) -> None:
+def check_arrays(
+    place: str, headers: Mapping[str, Header], inputs: Sequence[Input], stored: Mapping[str, Header] | None = None
+) -> None:
     """Require that arrays have the names, types and shapes of ``inputs``; ``place`` is where they are, in words.
+    ``stored`` is what is told of them, where they are not fed as they are there.
 
     Raises:
         UsageError: they have not; the message says what the model takes.
     """
     wanted = "the model takes " + "; ".join(map(str, inputs))
+    told = headers if stored is None else stored
     missing = [value.name for value in inputs if value.name not in headers]
     if missing:
-        there = ", ".join(f"{name} {header}" for name, header in headers.items()) or "no array"
+        there = ", ".join(f"{name} {header}" for name, header in told.items()) or "no array"
         raise UsageError(f"{place}: no array named {', '.join(missing)}; there is {there}; {wanted}")
     unknown = sorted(headers.keys() - {value.name for value in inputs})
     if unknown:
         raise UsageError(f"{place}: {', '.join(unknown)} is not an input; {wanted}")
     for value in inputs:
         if not value.accepts(headers[value.name]):
-            raise UsageError(f"{place}: {value.name} is {headers[value.name]}; {wanted}")
+            raise UsageError(f"{place}: {value.name} is {told[value.name]}; {wanted}")
 
 
 def as_fed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -48,6 +48,10 @@ class Inspection:
         return sum(site.nbytes for site in self.sites)
 
 
+WITH_TERMS = 3
+"""Up to so many passes there is room for the terms that they would make."""
+
+
 def inspect_model(model: Model, passes: Sequence[Pass], *, stats: bool = False) -> Inspection:
     """Ask every pass about every weight, each as if it were the only pass.
 
@@ -95,9 +99,10 @@ def _plain(answer: Answer) -> dict[str, Any]:
 
 
 class _Notes:
-    """Numbers reasons, so that a column has room for them."""
+    """Numbers words, so that a column has room for them; ``brief`` where it has little."""
 
-    def __init__(self) -> None:
+    def __init__(self, brief: bool) -> None:
+        self.brief = brief
         self.numbers: dict[str, int] = {}
 
     def cell(self, answer: Answer, name: str) -> str:
@@ -105,15 +110,20 @@ class _Notes:
         does not tell it.
         """
         if isinstance(answer, Refusal):
-            return f"no [{self.numbers.setdefault(answer.reason, len(self.numbers) + 1)}]"
+            return f"no {self._mark(answer.reason)}"
         label = "" if answer.label.startswith(name) else answer.label.partition(" (")[0]
         size = "" if answer.nbytes is None else text.size(answer.nbytes)
+        if self.brief:
+            return size or (f"yes {self._mark(label)}" if label else "yes")
         return "\n".join(words for words in (label, size) if words) or "yes"
+
+    def _mark(self, words: str) -> str:
+        return f"[{self.numbers.setdefault(words, len(self.numbers) + 1)}]"
 
 
 def show_inspection(inspection: Inspection, console: Console, full: bool = False) -> None:
     """Print the inspection, the reasons for refusals as numbered notes below the table."""
-    notes = _Notes()
+    notes = _Notes(brief=len(inspection.passes) > WITH_TERMS)
     names = [pass_.name for pass_ in inspection.passes]
     rows = [
         (site, [notes.cell(answer, name) for answer, name in zip(answers, names, strict=True)])
@@ -139,7 +149,7 @@ def _show_rows(rows: list[tuple[Site, list[str]]], passes: Sequence[Pass], conso
         for group in groups.values()
         for site, answers in group[:1]
     ]
-    headings = ("read by", "shape", "bytes", *(pass_.name for pass_ in passes))
+    headings = ("read by", "shape", "bytes", *(pass_.name.replace("-", "-\n") for pass_ in passes))
     taken = sum(
         max(len(line) for cell in column for line in cell.split("\n")) + 2
         for column in zip(headings, *cells, strict=True)

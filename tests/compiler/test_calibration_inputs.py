@@ -77,5 +77,5 @@ def test_the_order_of_gathering_asks_for_inputs(path: Path, option: str) -> None
 
 def test_arrays_that_are_there_are_listed(path: Path) -> None:
     given = saved(path, z=normal(40, 256), mask=np.ones(40, np.int64))
-    words = "no array named x; there is z float32 [32, 256], mask int64 [32]; the model takes x float [n, 256]"
+    words = "no array named x; there is z float32 [40, 256], mask int64 [40]; the model takes x float [n, 256]"
     assert words in error(path, "--calibration", given)

@@ -60,9 +60,9 @@ def test_an_array_with_one_more_axis_is_one_feed_a_sample(tmp_path: Path) -> Non
     [
         (
             {"y": np.zeros((4, 8), np.float32)},
-            r"no array named x; there is y float32 \[32, 8\]; the model takes x float",
+            r"no array named x; there is y float32 \[4, 8\]; the model takes x float",
         ),
-        ({"x": np.zeros((4, 9), np.float32)}, r"x is float32 \[32, 9\]; the model takes x float \[batch, 8\]"),
+        ({"x": np.zeros((4, 9), np.float32)}, r"x is float32 \[4, 9\]; the model takes x float \[batch, 8\]"),
         ({"x": np.zeros((4, 8))}, "x is float64"),
         ({"x": np.zeros((4, 8), np.float32), "z": np.zeros(5)}, "first axis of every array must be the sample"),
         ({"x": np.float32(1)}, "first axis of every array must be the sample"),

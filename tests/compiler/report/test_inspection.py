@@ -10,8 +10,9 @@ from rich.console import Console
 
 from regc.compiler import load
 from regc.compiler.model import from_proto
+from regc.compiler.passes import Pass
 from regc.compiler.report.inspection import inspect_model, inspection_data, show_inspection
-from regc.passes import RF8, LowRank, Ternary
+from regc.passes import RF8, Int, LowRank, Ternary
 
 from .models import two
 from .reports import words
@@ -72,3 +73,16 @@ def test_weights_without_a_law_have_dashes(tmp_path: Path) -> None:
     show_inspection(inspection, console)
     out: Any = console.file
     assert "- - - - -" in words(out.getvalue())
+
+
+def test_a_table_of_many_passes_has_room_for_bytes_alone(tmp_path: Path) -> None:
+    def row(*passes: Pass) -> str:
+        console = Console(file=io.StringIO(), width=100, color_system=None)
+        show_inspection(inspect_model(load(two(tmp_path / "m.onnx")), passes), console)
+        out: Any = console.file
+        return next(line for line in out.getvalue().splitlines() if "128x256" in line)
+
+    few, many = row(LowRank(rank=8), RF8()), row(LowRank(rank=8), RF8(), Ternary(), Int())
+    assert "rank 8" in few
+    assert "rank 8" not in many
+    assert many.count(" kB") == 5
