@@ -45,16 +45,25 @@ def _multiplied(b: Body, trits: str) -> str:
     return b.op("Mul", b.op("Cast", trits, to=TensorProto.INT32), b.leading(wide, sizes))
 
 
-def _block_places(b: Body, columns: str) -> str:
-    """int64 [blocks]: the place of each kept block in a grid of tiles and block columns, flattened."""
+def _block_at(b: Body, tiles: str, columns: str) -> str:
+    """int64 [tiles * columns]: the ordinal, from 1, of the block that is kept at each place, and 0 for none.
+
+    In rows of places, twice as many as there are columns: the second half takes what a tile does not have. Nothing here
+    asks how many blocks there are where (NonZero), which ONNX Runtime would work out anew at every call.
+    """
     starts = b.op("Cast", "start", to=TensorProto.INT64)
-    tiles = b.arange(b.op("Sub", b.count("start", 0), b.ints(1)))
-    ends = b.op("Gather", starts, b.op("Add", tiles, b.ints(1)), axis=0)
-    counts = b.op("Sub", ends, b.op("Gather", starts, tiles, axis=0))
-    used = b.op("Less", b.arange(columns), b.op("Reshape", counts, b.ints(-1, 1)))
-    # One row of indices for each axis of the grid, in ascending order: as many as a tile has blocks name the tile.
-    tile_of_block = b.op("Reshape", b.op("Gather", b.op("NonZero", used), b.ints(0), axis=0), b.ints(-1))
-    return b.op("Add", b.op("Mul", tile_of_block, columns), b.op("Cast", "index", to=TensorProto.INT64))
+    numbers, slots = b.arange(tiles), b.arange(columns)
+    first = b.op("Reshape", b.op("Gather", starts, numbers, axis=0), b.ints(-1, 1))
+    end = b.op("Reshape", b.op("Gather", starts, b.op("Add", numbers, b.ints(1)), axis=0), b.ints(-1, 1))
+    ordinals = b.op("Add", first, slots)
+    has = b.op("Less", ordinals, end)
+    index = b.op("Concat", b.op("Cast", "index", to=TensorProto.INT64), b.ints(0), axis=0)
+    kept = b.op("Gather", index, b.op("Where", has, ordinals, b.count("index", 0)), axis=0)
+    places = b.op("Where", has, kept, b.op("Add", slots, columns))
+    twice = b.op("Concat", tiles, b.op("Mul", columns, b.ints(2)), axis=0)
+    nothing = b.op("ConstantOfShape", twice, value=numpy_helper.from_array(np.zeros(1, np.int64)))
+    chosen = b.scatter(nothing, places, b.op("Add", ordinals, b.ints(1)), axis=1)
+    return b.op("Reshape", b.leading(chosen, b.op("Concat", tiles, columns, axis=0)), b.ints(-1))
 
 
 def _block_sparse(b: Body, values: str) -> str:
@@ -62,12 +71,8 @@ def _block_sparse(b: Body, values: str) -> str:
     block, tile = b.item("shape", 2), b.ints(block_sparse.TILE)
     columns = b.op("Div", b.op("Sub", b.op("Add", b.item("shape", 1), block), b.ints(1)), block)
     tiles = b.op("Sub", b.count("start", 0), b.ints(1))
-    places = _block_places(b, columns)
-    nothing = b.op("ConstantOfShape", b.op("Mul", tiles, columns), value=numpy_helper.from_array(np.zeros(1, np.int64)))
-    ordinals = b.op("Add", b.arange(b.count("index", 0)), b.ints(1))
-    chosen = b.scatter(nothing, places, ordinals)
     empty = b.op("ConstantOfShape", b.op("Concat", b.ints(1), block, tile, axis=0))
-    blocks = b.op("Gather", b.op("Concat", empty, values, axis=0), chosen, axis=0)
+    blocks = b.op("Gather", b.op("Concat", empty, values, axis=0), _block_at(b, tiles, columns), axis=0)
     grid = b.op("Reshape", blocks, b.op("Concat", tiles, columns, block, tile, axis=0))
     padded = b.op("Concat", b.op("Mul", tiles, tile), b.op("Mul", columns, block), axis=0)
     matrix = b.op("Reshape", b.op("Transpose", grid, perm=[0, 3, 1, 2]), padded)

@@ -73,9 +73,9 @@ class Body:
         """A dimension of a tensor, with shape [1]."""
         return self.item(self.op("Shape", tensor), axis)
 
-    def scatter(self, data: str, indices: str, updates: str) -> str:
-        """A vector with some of its elements replaced. The operator got another name in opset 11."""
-        return self.op("ScatterElements" if self.opset >= 11 else "Scatter", data, indices, updates, axis=0)
+    def scatter(self, data: str, indices: str, updates: str, axis: int) -> str:
+        """A tensor with some of its elements replaced. The operator got another name in opset 11."""
+        return self.op("ScatterElements" if self.opset >= 11 else "Scatter", data, indices, updates, axis=axis)
 
     def leading(self, matrix: str, sizes: str) -> str:
         """The top left ``sizes`` (int64 [2]) of a matrix. Slice takes tensors only from opset 10 on."""
