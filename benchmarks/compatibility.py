@@ -4,7 +4,8 @@
 
 Each release gets a virtual environment of its own under ``build/compatibility``, with nothing of regc in it but the
 library, and runs a model of every operator twice: with the library, and without it through the function bodies. For
-ternary weights with int8 activations both must give the same bits.
+ternary weights with int8 activations both must give the same bits. A model with ``--fallback matmulnbits`` must run
+with the library in all of them, and without it from 1.24 on.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from onnx import helper, numpy_helper
 
 from benchmarks.contenders import Constants, Float32, gate, sparse
 from benchmarks.stack import OPSET, renamed
+from regc.compiler import compile_model
 from regc.compiler.passes import SiteInfo
 from regc.compiler.terms import Coded, Dense
 from regc.passes import RF8, Ternary
 from regc.runtime_ops import library_path, ops
 
-VERSIONS = ("1.17.3", "1.20.1", "1.23.2", "newest")
+VERSIONS = ("1.17.3", "1.20.1", "1.23.2", "1.24.4", "newest")
 FOLDER = Path("build/compatibility")
 CHECK = """
 import json, sys
@@ -41,10 +43,15 @@ def outputs(library):
         options.register_custom_ops_library(library)
     session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
     return session.run(None, dict(np.load(sys.argv[2])))
-ours, bodies = outputs(sys.argv[3]), outputs(None)
+ours = outputs(sys.argv[3])
+bodies = outputs(None)
 differences = [float(np.abs(a - b).max()) for a, b in zip(ours, bodies)]
 print(json.dumps([ort.__version__, differences]))
 """
+NBITS_SINCE = (1, 24)
+"""The first release that loads MatMulNBits with two bits."""
+NBITS_TOLERANCE = 0.02
+"""Of its outputs, relative to the largest: activations are rounded by blocks there, and by rows in ours."""
 SHAPE = (200, 320)
 ROWS = 7
 
@@ -135,18 +142,31 @@ def main(versions: tuple[str, ...]) -> None:
     """Check the library in each release of ONNX Runtime (default: 1.17, 1.20, 1.23 and the newest)."""
     cases = _cases()
     model, feeds = _save(cases)
+    fallback, its_feeds = _save_fallback()
     for version in versions or VERSIONS:
         python = _environment(version)
-        command = [str(python), "-c", CHECK, str(model), str(feeds), str(library_path())]
-        # In float32 as the bodies: above this instruction set RF8 weights may be multiplied in float16.
-        bound = {**os.environ, "REGC_ISA": "avx512"}
-        result = subprocess.run(command, capture_output=True, text=True, check=False, env=bound)
+        result = _check(python, model, feeds)
         if result.returncode:
-            raise SystemExit(f"onnxruntime {version}: {result.stderr.strip().splitlines()[-1]}")
-        _judge(cases, result.stdout)
+            raise SystemExit(f"onnxruntime {version}: {_last(result)}")
+        release = _judge(cases, result.stdout)
+        _judge_fallback(release, _check(python, fallback, its_feeds))
 
 
-def _judge(cases: list[Case], output: str) -> None:
+def _check(python: Path, model: Path, feeds: Path) -> subprocess.CompletedProcess[str]:
+    """Both ways in the interpreter of a release. In float32 as the bodies: above AVX-512 RF8 weights may be multiplied
+    in float16.
+    """
+    command = [str(python), "-c", CHECK, str(model), str(feeds), str(library_path())]
+    bound = {**os.environ, "REGC_ISA": "avx512"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=bound)
+
+
+def _last(result: subprocess.CompletedProcess[str]) -> str:
+    return result.stderr.strip().splitlines()[-1]
+
+
+def _judge(cases: list[Case], output: str) -> str:
+    """The release that it was, unless anything is wrong."""
     release, differences = json.loads(output)
     found = list(zip(cases, differences, strict=True))
     words = ", ".join(f"{case.name}: {difference:.2g}" for case, difference in found)
@@ -154,6 +174,31 @@ def _judge(cases: list[Case], output: str) -> None:
     wrong = [case.name for case, difference in found if not difference <= (0 if case.exact else 1e-3)]
     if wrong:
         raise SystemExit(f"onnxruntime {release}: the library and the function bodies disagree: {', '.join(wrong)}")
+    return str(release)
+
+
+def _judge_fallback(release: str, result: subprocess.CompletedProcess[str]) -> None:
+    if result.returncode:
+        if tuple(map(int, release.split(".")[:2])) >= NBITS_SINCE or "outputs(None)" not in result.stderr:
+            raise SystemExit(f"onnxruntime {release}: fallback matmulnbits: {_last(result)}")
+        print(f"onnxruntime {release}: fallback matmulnbits runs with the library only, as it should")
+        return
+    difference = max(json.loads(result.stdout)[1])
+    print(f"onnxruntime {release}: fallback matmulnbits, largest difference relative to the outputs: {difference:.2g}")
+    if not difference <= NBITS_TOLERANCE:
+        raise SystemExit(f"onnxruntime {release}: fallback matmulnbits is too far from the library")
+
+
+def _save_fallback() -> tuple[Path, Path]:
+    """A ternary product whose body calls MatMulNBits, its outputs at most 1, and what is fed to it."""
+    x, weight = _normal(ROWS, 512, seed=1), np.sign(_normal(512, 256))
+    weight /= np.abs(x @ weight).max()
+    product = "fallback (float[n,512] x) => (float[n,256] y) { y = MatMul(x, w) }"
+    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {OPSET}]> {product}')
+    proto.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    compile_model(proto, [Ternary(group=128)], fallback="matmulnbits").save(FOLDER / "fallback.onnx")
+    np.savez(FOLDER / "fallback.npz", x=x)
+    return FOLDER / "fallback.onnx", FOLDER / "fallback.npz"
 
 
 def _save(cases: list[Case]) -> tuple[Path, Path]:

@@ -94,3 +94,30 @@ def test_a_package_that_is_missing_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert found("no-such-package-here") == Finding(
         "no-such-package-here", "is not installed", False, "pip install no-such-package-here"
     )
+
+
+def test_what_the_fallback_writes_is_run() -> None:
+    finding = doctor._fallback()
+    assert finding.ok, finding
+    assert "2 bits are loaded, outputs within 0." in finding.words
+
+
+@pytest.mark.parametrize(("version", "ok"), [("1.23.2", None), ("1.24.0", False), ("1.32.1", False)])
+def test_a_fallback_that_does_not_load_is_wrong_where_it_should(
+    monkeypatch: pytest.MonkeyPatch, version: str, ok: bool | None
+) -> None:
+    def fails() -> float:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(doctor.fallback, "relative_error", fails)
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    finding = doctor._fallback()
+    assert finding.ok is ok
+    assert ("no such operator" in finding.words) == (ok is False)
+
+
+def test_a_fallback_that_is_far_off_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.fallback, "relative_error", lambda: 0.5)
+    assert doctor._fallback() == Finding(
+        "fallback matmulnbits", "outputs are off by 50.0%, 3% is allowed", False, "leave --fallback out"
+    )

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.doctor_examples import INPUTS, KERNELS, OUTPUTS, Operands
+from regc.compiler.doctor import fallback
+from regc.compiler.doctor.examples import INPUTS, KERNELS, OUTPUTS, Operands
 from regc.compiler.verify.running import FATAL, first_line
 
 PACKAGES = ("regc", "onnx", "onnxruntime", "onnx-graphsurgeon", "numpy")
@@ -66,6 +67,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("instructions", ", ".join(found) + bound)
     for name in KERNELS if library.ok else ():
         yield _kernel(name, found)
+    yield _fallback()
 
 
 def _version(package: str) -> Finding:
@@ -133,6 +135,24 @@ def _kernel(name: str, instruction_sets: Sequence[str]) -> Finding:
         return Finding(name, f"cannot be run ({at}): {first_line(error)}", False, REBUILD)
     how = "bit for bit" if largest == 0 else f"to {largest:.1g}"
     return Finding(name, f"kernel and body agree {how} ({', '.join(instruction_sets)})", True)
+
+
+def _fallback() -> Finding:
+    """Whether models made with ``--fallback matmulnbits`` run without our library."""
+    import onnxruntime  # noqa: PLC0415
+
+    subject, version = "fallback matmulnbits", onnxruntime.__version__
+    try:
+        error = fallback.relative_error()
+    except Exception as problem:  # ONNX Runtime's exceptions share no base class of their own
+        needs = ".".join(map(str, fallback.SINCE))
+        if not fallback.is_promised(version):
+            return Finding(subject, f"needs ONNX Runtime {needs} or newer where our library is not loaded")
+        return Finding(subject, f"cannot be run: {first_line(problem)}", False, f"pip install 'onnxruntime>={needs}'")
+    if error > fallback.TOLERANCE:
+        words = f"outputs are off by {error:.1%}, {fallback.TOLERANCE:.0%} is allowed"
+        return Finding(subject, words, False, "leave --fallback out")
+    return Finding(subject, f"2 bits are loaded, outputs within {error:.1%}, as int8 activations are", True)
 
 
 def _tolerance(name: str, instruction_set: str) -> float:
