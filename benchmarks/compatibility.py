@@ -44,9 +44,11 @@ def outputs(library):
     session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
     return session.run(None, dict(np.load(sys.argv[2])))
 ours = outputs(sys.argv[3])
-bodies = outputs(None)
-differences = [float(np.abs(a - b).max()) for a, b in zip(ours, bodies)]
-print(json.dumps([ort.__version__, differences]))
+try:
+    found = [float(np.abs(a - b).max()) for a, b in zip(ours, outputs(None))]
+except Exception as error:
+    found = str(error)
+print(json.dumps([ort.__version__, found]))
 """
 NBITS_SINCE = (1, 24)
 """The first release that loads MatMulNBits with two bits."""
@@ -145,48 +147,45 @@ def main(versions: tuple[str, ...]) -> None:
     fallback, its_feeds = _save_fallback()
     for version in versions or VERSIONS:
         python = _environment(version)
-        result = _check(python, model, feeds)
-        if result.returncode:
-            raise SystemExit(f"onnxruntime {version}: {_last(result)}")
-        release = _judge(cases, result.stdout)
-        _judge_fallback(release, _check(python, fallback, its_feeds))
+        _judge(cases, _check(python, model, feeds))
+        _judge_fallback(_check(python, fallback, its_feeds))
 
 
-def _check(python: Path, model: Path, feeds: Path) -> subprocess.CompletedProcess[str]:
+def _check(python: Path, model: Path, feeds: Path) -> str:
     """Both ways in the interpreter of a release. In float32 as the bodies: above AVX-512 RF8 weights may be multiplied
     in float16.
     """
     command = [str(python), "-c", CHECK, str(model), str(feeds), str(library_path())]
     bound = {**os.environ, "REGC_ISA": "avx512"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=bound)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=bound)
+    if result.returncode:
+        raise SystemExit(f"{python}: {result.stderr.strip().splitlines()[-1]}")
+    return result.stdout
 
 
-def _last(result: subprocess.CompletedProcess[str]) -> str:
-    return result.stderr.strip().splitlines()[-1]
-
-
-def _judge(cases: list[Case], output: str) -> str:
-    """The release that it was, unless anything is wrong."""
+def _judge(cases: list[Case], output: str) -> None:
     release, differences = json.loads(output)
+    if isinstance(differences, str):
+        raise SystemExit(f"onnxruntime {release}: without the library: {differences}")
     found = list(zip(cases, differences, strict=True))
     words = ", ".join(f"{case.name}: {difference:.2g}" for case, difference in found)
     print(f"onnxruntime {release}: library against bodies, largest difference: {words}")
     wrong = [case.name for case, difference in found if not difference <= (0 if case.exact else 1e-3)]
     if wrong:
         raise SystemExit(f"onnxruntime {release}: the library and the function bodies disagree: {', '.join(wrong)}")
-    return str(release)
 
 
-def _judge_fallback(release: str, result: subprocess.CompletedProcess[str]) -> None:
-    if result.returncode:
-        if tuple(map(int, release.split(".")[:2])) >= NBITS_SINCE or "outputs(None)" not in result.stderr:
-            raise SystemExit(f"onnxruntime {release}: fallback matmulnbits: {_last(result)}")
-        print(f"onnxruntime {release}: fallback matmulnbits runs with the library only, as it should")
+def _judge_fallback(output: str) -> None:
+    release, found = json.loads(output)
+    head = f"onnxruntime {release}: fallback matmulnbits"
+    if isinstance(found, str):
+        if tuple(map(int, release.split(".")[:2])) >= NBITS_SINCE:
+            raise SystemExit(f"{head}: {found}")
+        print(f"{head}: runs with the library only, as it should")
         return
-    difference = max(json.loads(result.stdout)[1])
-    print(f"onnxruntime {release}: fallback matmulnbits, largest difference relative to the outputs: {difference:.2g}")
-    if not difference <= NBITS_TOLERANCE:
-        raise SystemExit(f"onnxruntime {release}: fallback matmulnbits is too far from the library")
+    print(f"{head}, largest difference relative to the outputs: {max(found):.2g}")
+    if not max(found) <= NBITS_TOLERANCE:
+        raise SystemExit(f"{head}: too far from the library")
 
 
 def _save_fallback() -> tuple[Path, Path]:

@@ -1,6 +1,3 @@
-import inspect
-import sys
-
 import numpy as np
 import onnx
 import pytest
@@ -220,18 +217,6 @@ def test_a_weight_narrowed_on_the_way_is_decoded_in_front_of_that() -> None:
 def test_chains_that_make_no_sense_are_named(nodes: str) -> None:
     with pytest.raises(ModelError, match=r"node 't' \((Reshape|Transpose)\): does not fit"):
         sites(model(f"g (float[n,40] x) => (float y) {{ {nodes} y = MatMul(x, t) }}", w=W.T))
-
-
-def test_chains_longer_than_python_can_recurse() -> None:
-    names = [f"t{i}" for i in range(400)]
-    chain = " ".join(f"{after} = Identity({before})" for before, after in zip(["w", *names], names, strict=False))
-    proto = model(f"g (float[n,40] x) => (float y) {{ {chain} y = MatMul(x, t399) }}", w=W.T)
-    usual = sys.getrecursionlimit()
-    sys.setrecursionlimit(len(inspect.stack()) + 200)
-    try:
-        assert only(proto).info.multiplied
-    finally:
-        sys.setrecursionlimit(usual)
 
 
 TWICE = "y = MatMul(x, w) u = MatMul(z, w)"
