@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -101,6 +101,7 @@ def _cases() -> list[Case]:
         *(_product(name, constants) for name, constants in (products | skipping).items()),
         *(_case(name, constants, {"indices": np.arange(-3, 4)}, exact=True) for name, constants in lookups.items()),
         _convolution(),
+        *(_half(name, products[name]) for name in ("TernaryMatMul", "TernaryMatMulRelu", "RF8MatMulGelu")),
     ]
 
 
@@ -108,6 +109,13 @@ def _product(name: str, constants: Constants) -> Case:
     exact = name.startswith("Ternary") and "Float" not in name
     feeds = {"x": _normal(ROWS, SHAPE[1], seed=1), "other": _normal(ROWS, SHAPE[0], seed=2)}
     return _case(name, {**constants, "bias": np.zeros(1, np.float32)}, feeds, exact=exact)
+
+
+def _half(name: str, constants: Constants) -> Case:
+    """With activations of float16."""
+    exact = name.startswith("Ternary")
+    case = _case(name, {**constants, "bias": np.zeros(1, np.float32)}, {"x": _normal(ROWS, SHAPE[1])}, exact=exact)
+    return replace(case, name=f"{name}, float16", feeds={key: x.astype(np.float16) for key, x in case.feeds.items()})
 
 
 def _convolution() -> Case:
@@ -211,9 +219,11 @@ def _save(cases: list[Case]) -> tuple[Path, Path]:
             feeds[f"{name}{index}"] = value
             kind = helper.np_dtype_to_tensor_dtype(value.dtype)
             inputs.append(helper.make_tensor_value_info(f"{name}{index}", kind, [None] * value.ndim))
-        outputs.append(helper.make_tensor_value_info(f"y{index}", onnx.TensorProto.FLOAT, None))
+        half = any(value.dtype == np.float16 for value in case.feeds.values())
+        kind = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
+        outputs.append(helper.make_tensor_value_info(f"y{index}", kind, None))
     imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(ops.DOMAIN, ops.VERSION)]
-    functions = ops.functions({case.node.op_type for case in cases}, OPSET)
+    functions = ops.functions({case.node.op_type for case in cases}, OPSET, ops.OPERATORS | ops.TYPED)
     graph = helper.make_graph(nodes, "operators", inputs, outputs, constants)
     proto = helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=ops.MIN_IR_VERSION)
     onnx.save(proto, FOLDER / "model.onnx")

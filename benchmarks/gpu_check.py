@@ -1,6 +1,6 @@
 """The CUDA kernels on a machine with a GPU: whether they are right, then how fast they are. At most eight minutes.
 
-    python -m benchmarks.gpu_check [--quick] [--json FILE] [--emulate]
+    python -m benchmarks.gpu_check [--quick] [--formats F,F] [--json FILE] [--emulate]
 
 Needs nvcc, NumPy, and torch with CUDA; regc need not be installed. What is right: every format, ending and type, few
 rows and many, against NumPy, bit for bit for int8 activations; and, where this ONNX Runtime has the CUDA provider,
@@ -9,7 +9,9 @@ and, with the provider, MatMulNBits with 4 bits; distinct weights beyond the L2 
 of the device, in one run with the bandwidth of copying. Formats with mistakes are not timed.
 
 Everything is printed as it is found. The file (build/gpu_check.json) is written after every step, so that what was
-found is in it whatever happens then. ``--emulate`` checks the kernels on the CPU instead, and times nothing.
+found is in it whatever happens then. After a fault of the device nothing more works in a process: check the formats
+behind it with ``--formats``, and look at the one that did it with compute-sanitizer. ``--emulate`` checks the kernels
+on the CPU instead, and times nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from typing import Any
 from benchmarks.checkout import ROOT
 from benchmarks.gpu_correct import check_kernels
 from benchmarks.gpu_kernels import TYPES, Host, Kernels, build_emulated, build_for
+from benchmarks.gpu_problems import FORMATS
 
 LIMIT = 450
 """Seconds after which nothing more is timed."""
@@ -139,7 +142,7 @@ def four_bits_there(findings: Findings) -> Callable[[tuple[int, int], int], floa
     return four_bits
 
 
-def on_gpu(findings: Findings, quick: bool) -> None:
+def on_gpu(findings: Findings, formats: Sequence[str], quick: bool) -> None:
     """All steps. The kernels are checked before anything takes long."""
     from benchmarks import gpu_speed  # noqa: PLC0415 - needs torch
 
@@ -152,7 +155,7 @@ def on_gpu(findings: Findings, quick: bool) -> None:
         kernels.append(Kernels(build_for(architecture, folder), gpu_speed.Gpu()))
 
     def compare() -> None:
-        wrong.update(check_kernels(kernels[0], TYPES, findings.say))
+        wrong.update(check_kernels(kernels[0], TYPES, findings.say, formats))
         findings.found["mistakes"] += [words for mistakes in wrong.values() for words in mistakes]
 
     def operators() -> None:
@@ -166,7 +169,7 @@ def on_gpu(findings: Findings, quick: bool) -> None:
         bandwidth = findings.found["bandwidth"] = gpu_speed.copy_bandwidth()
         findings.say(f"copies at {bandwidth / 1e9:.0f} GB/s")
         for plan in (gpu_speed.QUICK,) if quick else (gpu_speed.MAIN, gpu_speed.OTHERS):
-            right = replace(plan, kinds=tuple(kind for kind in plan.kinds if not wrong[kind]))
+            right = replace(plan, kinds=tuple(kind for kind in plan.kinds if wrong.get(kind) == []))
             for row in gpu_speed.measure(kernels[0], right, bandwidth, four_bits):
                 findings.found["products"].append(row)
                 if findings.seconds > LIMIT:
@@ -183,12 +186,12 @@ def on_gpu(findings: Findings, quick: bool) -> None:
         findings.step("checking the operators in ONNX Runtime", operators)
 
 
-def emulated(findings: Findings) -> None:
+def emulated(findings: Findings, formats: Sequence[str]) -> None:
     """The kernels on the CPU."""
 
     def compare() -> None:
         kernels = Kernels(build_emulated(ROOT / "build" / "emulated"), Host())
-        for mistakes in check_kernels(kernels, ("float32",), findings.say).values():
+        for mistakes in check_kernels(kernels, ("float32",), findings.say, formats).values():
             findings.found["mistakes"] += mistakes
 
     findings.step("comparing the emulated kernels with NumPy", compare)
@@ -200,17 +203,20 @@ def main() -> int:
     parser.add_argument(
         "--json", type=Path, default=ROOT / "build" / "gpu_check.json", help="write what is found there"
     )
+    parser.add_argument("--formats", default=",".join(FORMATS), help="which, of %(default)s")
     parser.add_argument("--quick", action="store_true", help="time one weight only: two minutes in all")
     parser.add_argument("--emulate", action="store_true", help="check on the CPU, and time nothing")
     options = parser.parse_args()
-    findings = Findings(options.json)
+    findings, formats = Findings(options.json), options.formats.split(",")
+    if not set(formats) <= set(FORMATS):
+        parser.error(f"--formats {options.formats}: choose of {','.join(FORMATS)}")
     try:
         if options.emulate:
-            emulated(findings)
+            emulated(findings, formats)
         else:
             findings.found["machine"] = versions()
             findings.say(", ".join(f"{key} {value}" for key, value in findings.found["machine"].items()))
-            on_gpu(findings, options.quick)
+            on_gpu(findings, formats, options.quick)
     except UnfitError as error:
         print(error)
         return 2

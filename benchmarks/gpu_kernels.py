@@ -163,6 +163,9 @@ def build_emulated(folder: Path) -> Path:
 
 
 def _build(compiler: Sequence[str], sources: Sequence[Path], library: Path) -> Path:
+    read = [path for folder in (SOURCES, EMULATION) for path in folder.rglob("*") if path.is_file()]
+    if library.exists() and library.stat().st_mtime > max(path.stat().st_mtime for path in read):
+        return library
     library.parent.mkdir(parents=True, exist_ok=True)
     if shutil.which(compiler[0]) is None:
         raise RuntimeError(f"no {compiler[0]} in PATH")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from benchmarks.gpu_kernels import SOURCES
 from benchmarks.gpu_problems import Array, problem
@@ -30,10 +32,11 @@ OPERATORS = {
 }
 
 
-def model(op: str, seed: int, shape: tuple[int, int], inputs: dict[str, Array]) -> onnx.ModelProto:
-    """One operator with x [rows, K]."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", shape[1]])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", shape[0]])
+def model(op: str, seed: int, shape: tuple[int, int], inputs: dict[str, Array], dtype: str) -> onnx.ModelProto:
+    """One operator with x [rows, K] of a type."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    x = helper.make_tensor_value_info("x", kind, ["rows", shape[1]])
+    y = helper.make_tensor_value_info("y", kind, ["rows", shape[0]])
     node = helper.make_node(op, ["x", *inputs], ["y"], domain=ops.DOMAIN, name=f"{op}.{seed}")
     constants = [numpy_helper.from_array(values, name) for name, values in inputs.items()]
     imports = [helper.make_opsetid("", 17), helper.make_opsetid(ops.DOMAIN, ops.VERSION)]
@@ -62,10 +65,10 @@ def session(proto: onnx.ModelProto, provider: str, graphs: bool = False) -> ort.
 
 def in_graph(runner: ort.InferenceSession, x: Array, outputs: int) -> Array:
     """y of the third run: ONNX Runtime captures a CUDA graph in the first two and replays it then."""
-    binding, y = runner.io_binding(), torch.empty(len(x), outputs, device="cuda")
     on_device = torch.from_numpy(x).cuda()
-    binding.bind_input("x", "cuda", 0, np.float32, list(on_device.shape), on_device.data_ptr())
-    binding.bind_output("y", "cuda", 0, np.float32, list(y.shape), y.data_ptr())
+    binding, y = runner.io_binding(), torch.empty(len(x), outputs, device="cuda", dtype=on_device.dtype)
+    binding.bind_input("x", "cuda", 0, x.dtype, list(on_device.shape), on_device.data_ptr())
+    binding.bind_output("y", "cuda", 0, x.dtype, list(y.shape), y.data_ptr())
     for _ in range(3):
         y.zero_()
         torch.cuda.synchronize()
@@ -87,20 +90,33 @@ def build_operators(architecture: str, folder: Path) -> None:
     os.environ["REGC_CUDA_OPS_LIBRARY"] = str(next(folder.glob("libregc_ops_cuda.*")))
 
 
+def differ_in_threads(runner: ort.InferenceSession, x: Array, wanted: Array) -> bool:
+    """Whether runs of one session in four threads at a time, each with a stream of its own, give anything else."""
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: runner.run(None, {"x": x})[0], range(40)))
+    return not all((y == wanted).all() for y in found)
+
+
 def check_provider() -> list[str]:
     """Mistakes of the operators in ONNX Runtime's CUDA provider, in words."""
-    mistakes, shape = [], (70, 1100)
+    mistakes = []
     for seed, (op, kind) in enumerate(OPERATORS.items()):
-        proto = model(op, seed, shape, operands(kind, shape, seed))
-        on_cpu = session(proto, "CPUExecutionProvider")
-        for rows in (1, 12, 100):
-            x = np.random.default_rng(rows).standard_normal((rows, shape[1])).astype(np.float32)
-            (wanted,) = on_cpu.run(None, {"x": x})
-            (y,) = session(proto, CUDA).run(None, {"x": x})
-            graph = in_graph(session(proto, CUDA, graphs=True), x, shape[0])
-            limit = 0 if kind in ("ternary", "ternary5") else 3e-3 * np.abs(wanted).max()
-            if not (np.abs(y - wanted) <= limit).all():
-                mistakes.append(f"{op}, {rows} rows: far from the CPU by {np.abs(y - wanted).max()}")
-            if not (graph == y).all():
-                mistakes.append(f"{op}, {rows} rows: other results in a CUDA graph")
+        for dtype in ("float32", "float16"):
+            mistakes += [f"{op}, {dtype}, {words}" for words in check_operator(op, kind, dtype, seed)]
     return mistakes
+
+
+def check_operator(op: str, kind: str, dtype: str, seed: int, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
+    """Mistakes of one operator with activations of a type."""
+    proto = model(op, seed, shape, operands(kind, shape, seed), dtype)
+    on_cpu, on_gpu = session(proto, "CPUExecutionProvider"), session(proto, CUDA)
+    for rows in (1, 12, 100):
+        x = np.random.default_rng(rows).standard_normal((rows, shape[1])).astype(dtype)
+        (wanted,), (y,) = on_cpu.run(None, {"x": x}), on_gpu.run(None, {"x": x})
+        limit = 0 if kind in ("ternary", "ternary5") else 3e-3 * np.abs(wanted).max()
+        if not (np.abs(y - wanted) <= limit).all():
+            yield f"{rows} rows: far from the CPU by {np.abs(y - wanted).max()}"
+        if not (in_graph(session(proto, CUDA, graphs=True), x, shape[0]) == y).all():
+            yield f"{rows} rows: other results in a CUDA graph"
+        if differ_in_threads(on_gpu, x, y):
+            yield f"{rows} rows: other results in several threads"
