@@ -83,6 +83,12 @@ Exit codes:
     'PyTorch: pip install "regc[recover]".',
 )
 @click.option(
+    "--recover-labels",
+    "labels",
+    type=FILE,
+    help="Classes of the calibration inputs (.npy, integers, in their order): --recover weighs them against MODEL's.",
+)
+@click.option(
     "--recover-checkpoint",
     "checkpoint",
     type=FILE,
@@ -112,13 +118,14 @@ def compile_command(
     output: Path | None,
     full: bool,
     budget: str | None,
+    labels: Path | None,
     checkpoint: Path | None,
     **options: Any,
 ) -> None:
     """Compress the weights of MODEL and write the result."""
     from regc.compiler.job import Job, run_job  # noqa: PLC0415 - slow to import
 
-    recover = _recover(budget, checkpoint, options["seed"])
+    recover = _recover(budget, labels, checkpoint, options["seed"])
     job = Job(model=model, output=output or model.with_suffix(".regc.onnx"), recover=recover, **options)
     before, outcome = _identity(job.output), None
     try:
@@ -131,14 +138,15 @@ def compile_command(
     ctx.exit(outcome.exit_code)
 
 
-def _recover(budget: str | None, checkpoint: Path | None, seed: int) -> Recover | None:
+def _recover(budget: str | None, labels: Path | None, checkpoint: Path | None, seed: int) -> Recover | None:
     from regc.compiler.errors import UsageError  # noqa: PLC0415 - slow to import
     from regc.compiler.recovery.options import Recover  # noqa: PLC0415
 
     if budget is not None:
-        return Recover.parse(budget, seed=seed, checkpoint=checkpoint)
-    if checkpoint is not None:
-        raise UsageError("--recover-checkpoint does nothing without --recover; give both")
+        return Recover.parse(budget, seed=seed, labels=labels, checkpoint=checkpoint)
+    for option, given in (("--recover-checkpoint", checkpoint), ("--recover-labels", labels)):
+        if given is not None:
+            raise UsageError(f"{option} does nothing without --recover; give both")
     return None
 
 

@@ -86,7 +86,7 @@ class Network:
 
     def run(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
         """The wanted tensors for one feed."""
-        values: Values = {self.inputs[name]: tensor for name, tensor in feeds.items()}
+        values: Values = {self.inputs[name]: tensor for name, tensor in feeds.items() if name in self.inputs}
         self._run_nodes(self.nodes, values, self._expires)
         return [self._value(tensor, values) for tensor in self.wanted]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +25,9 @@ class Recover:
     inputs that judges and is not trained on. ``outputs`` says whether the outputs' ``values`` are to be kept, or they
     are ``logits`` whose softmax is; ``auto`` takes an output named like logits for such. ``mix`` is the share of
     samples in which words are replaced by any others, where inputs are words; None: half of them where the inputs have
-    few of all the words that the model knows, else none. ``checkpoint`` is a file in which the state is kept now and
+    few of all the words that the model knows, else none. ``labels`` is a ``.npy`` file of the classes of the
+    calibration inputs; how much they count beside the teacher is found by two short trainings
+    (:mod:`regc.compiler.recovery.labels`). ``checkpoint`` is a file in which the state is kept now and
     then and from which a run that was interrupted goes on.
 
     Raises:
@@ -40,6 +42,7 @@ class Recover:
     outputs: Outputs = "auto"
     mix: float | None = None
     seed: int = 0
+    labels: Path | None = None
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class Recover:
             )
 
     @classmethod
-    def parse(cls, text: str, *, seed: int = 0, checkpoint: Path | None = None) -> Recover:
+    def parse(cls, text: str, *, seed: int = 0, labels: Path | None = None, checkpoint: Path | None = None) -> Recover:
         """From ``3min``, ``90s`` or ``400steps``.
 
         Raises:
@@ -65,8 +68,14 @@ class Recover:
             raise UsageError(f"recovery lasts as long as 3min, 90s or 400steps, not {text!r}")
         number, unit = float(found[1]), found[2].lower()
         if unit.startswith("step"):
-            return cls(steps=int(number), seed=seed, checkpoint=checkpoint)
-        return cls(minutes=number * _SECONDS[unit] / 60, seed=seed, checkpoint=checkpoint)
+            return cls(steps=int(number), seed=seed, labels=labels, checkpoint=checkpoint)
+        return cls(minutes=number * _SECONDS[unit] / 60, seed=seed, labels=labels, checkpoint=checkpoint)
+
+    def part(self, share: float) -> Recover:
+        """With a share of the budget, and no checkpoint."""
+        steps = None if self.steps is None else max(1, round(self.steps * share))
+        minutes = None if self.minutes is None else self.minutes * share
+        return replace(self, steps=steps, minutes=minutes, checkpoint=None)
 
 
 def require_torch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,12 +16,13 @@ from regc.compiler.model import Model
 from regc.compiler.records import Progress, Recovered
 from regc.compiler.recovery.batches import Batch, Batches, Inputs, Mix, splits
 from regc.compiler.recovery.features import Features, find_features
+from regc.compiler.recovery.labels import NAME, PILOT, labelled, scores_at, weight_of, with_labels
 from regc.compiler.recovery.losses import Distance
 from regc.compiler.recovery.network import UNCHANGED, Changes, Network, NodeError, feeds_of
 from regc.compiler.recovery.options import Recover
 from regc.compiler.recovery.student import Starts, Student, frozen, parameter_groups, stored_in, trainable
 from regc.compiler.recovery.tokens import Tokens
-from regc.compiler.recovery.train import Training, judge
+from regc.compiler.recovery.train import Curve, Training, judge
 from regc.compiler.sites import Site
 from regc.compiler.terms import Term
 
@@ -87,6 +89,8 @@ class _Recovery:
     ) -> None:
         if not feeds:
             raise RegcError("recovery needs calibration inputs, and there are none; give some by --calibration")
+        if options.labels is not None:
+            feeds = labelled(feeds, options.labels)
         self.model, self.terms, self.sites, self.options, self.mask = model, terms, sites, options, mask
         self.dense = [sites[name] for name in dense if stored_in(model, sites[name])]
         self.features, self.teacher = _teaching(original, model, self._runnable(feeds), feeds[0])
@@ -98,7 +102,7 @@ class _Recovery:
             batch=options.batch,
             share=options.held_out,
             seed=options.seed,
-            mix=_mixing(model, feeds, options.mix),
+            mix=_mixing(model, feeds, options.mix if options.labels is None else 0.0),
         )
         names = tuple(tensor.name for tensor in self.features.outputs)
         self.distance = Distance(len(self.features.hidden), names, options.outputs)
@@ -108,13 +112,14 @@ class _Recovery:
         if not training and not self.dense:
             reasons = "; ".join(dict.fromkeys(left.values()))
             raise RegcError(f"no compressed weight can be trained: {reasons}; leave out --recover")
-        rest = {name: term for name, term in self.terms.items() if name not in training}
-        fixed = frozen(rest, self.sites)
-        before = judge(self._loss(fixed, self._student(self._trainables({})[0])), self.batches)
-        student = self._student(training)
-        groups = parameter_groups(student, self.options.rate)
-        trainer = Training(student, groups, self._loss(fixed, student), self.batches, self.options)
-        curve = trainer.run(lambda done, words: callback(Progress("recover", round(1000 * done), 1000, words)))
+        fixed = frozen({name: term for name, term in self.terms.items() if name not in training}, self.sites)
+        options, labels = self.options, 0.0
+        if options.labels is not None:
+            labels = self._weight_of_labels(fixed, starts, callback)
+            options = replace(options.part(1 - 2 * PILOT), checkpoint=options.checkpoint)
+        before = judge(self._loss(fixed, self._student({}), labels), self.batches)
+        student, curve = self._trained(fixed, starts, labels, options, callback)
+        curve.ended += f", labels count {labels:.0%}" if options.labels is not None else ""
         after = curve.losses[-1]
         worth = after < (1 - LEAST_GAIN) * before
         count = len(training) + len(self.dense)
@@ -125,6 +130,30 @@ class _Recovery:
             return dict(self.terms), done
         student.write_plain(self.model)
         return {**self.terms, **student.terms()}, done
+
+    def _trained(
+        self, fixed: Changes, starts: Starts, labels: float, options: Recover, callback: Callable[[Progress], None]
+    ) -> tuple[Student, Curve]:
+        student = self._student(starts)
+        groups = parameter_groups(student, options.rate)
+        trainer = Training(student, groups, self._loss(fixed, student, labels), self.batches, options)
+        curve = trainer.run(lambda done, words: callback(Progress("recover", round(1000 * done), 1000, words)))
+        return student, curve
+
+    def _weight_of_labels(self, fixed: Changes, starts: Starts, callback: Callable[[Progress], None]) -> float:
+        """How much labels should count, by the samples that are held out."""
+        predicted = []
+        for labels in (1.0, 0.0):
+            student, _ = self._trained(fixed, starts, labels, self.options.part(PILOT), callback)
+            network = self._network(fixed, student)
+            with torch.no_grad():
+                found = [self._scores(network.run(batch.inputs), batch) for batch in self.batches.judging()]
+            predicted.append(torch.cat([scores.softmax(-1) for scores in found]))
+        known = torch.cat([batch.inputs[NAME] for batch in self.batches.judging()])
+        return weight_of(known, *predicted)
+
+    def _scores(self, found: Sequence[Tensor], batch: Batch) -> Tensor:
+        return found[scores_at(batch.targets, len(self.features.outputs), batch.inputs[NAME])]
 
     def _trainables(self, starts: Starts) -> tuple[dict[str, Trainable], dict[str, str]]:
         """The terms in training by name, and why the others are not."""
@@ -139,17 +168,25 @@ class _Recovery:
                 left[name] = reason or f"{term.label} has no form that can be trained"
         return found, left
 
-    def _student(self, training: Mapping[str, Trainable]) -> Student:
-        return Student(self.model, training, self.sites, self.dense)
+    def _student(self, starts: Starts) -> Student:
+        return Student(self.model, self._trainables(starts)[0], self.sites, self.dense)
 
-    def _loss(self, fixed: Changes, student: Student) -> Callable[[Batch], Tensor]:
-        """The loss of a student, in whose place ``fixed`` has what does not train."""
+    def _network(self, fixed: Changes, student: Student) -> Network:
+        """A student, with ``fixed`` in the place of what does not train."""
         changes = Changes({**fixed.constants, **student.changes.constants}, student.changes.products)
-        network = _network(self.model, changes, self.features)
+        return _network(self.model, changes, self.features)
+
+    def _loss(self, fixed: Changes, student: Student, labels: float) -> Callable[[Batch], Tensor]:
+        """The loss of a student; ``labels`` is how much these count."""
+        network = self._network(fixed, student)
 
         def loss(batch: Batch) -> Tensor:
             mask = batch.inputs[self.mask].to(torch.float32) if self.mask is not None else None
-            return self.distance(network.run(batch.inputs), batch.targets, mask)
+            found = network.run(batch.inputs)
+            distance = self.distance(found, batch.targets, mask)
+            if labels == 0:
+                return distance
+            return with_labels(distance, self._scores(found, batch), batch.inputs[NAME], labels)
 
         return loss
 
@@ -194,9 +231,9 @@ def _teaching(original: Model, model: Model, features: Features, feed: Feed) -> 
 
 def _mixing(model: Model, feeds: Sequence[Feed], share: float | None) -> Mix | None:
     """What replaces words of inputs that have some; None where that is not wanted."""
-    tokens = Tokens.of(model.graph)
+    tokens = Tokens.of(model.graph, feeds)
     if share is None:
-        share = MIX if tokens.few(feeds) else 0.0
+        share = MIX if tokens.few else 0.0
     if not tokens.rows or not share:
         return None
     return lambda inputs, rng: tokens.mixed(inputs, share, rng)

@@ -6,44 +6,49 @@ vocabulary is far off at the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_graphsurgeon as gs
 import torch
 from torch import Tensor
 
 from regc.compiler.feeds.inputs import Feed
-from regc.compiler.sites.chains import constant_of
+from regc.compiler.feeds.mixing import COMMON, tables_of
 
-LEAST_ROWS = 256
-"""Rows of a table from which its indices are words, and no types or places."""
+Words = npt.NDArray[np.int64]
 FEW = 0.5
 """Share of all words below which calibration inputs are too few to go by."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Inputs that are words, and how many there are."""
+    """Inputs that are words: how many there are, those that feeds have, and those that are ``marks``, such as
+    beginnings and ends, for nearly all samples have them.
+    """
 
     rows: Mapping[str, int]
+    seen: Mapping[str, Words]
+    marks: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, graph: gs.Graph) -> Tokens:
-        """The inputs of integers by which a graph looks up rows of a large table."""
-        rows: dict[str, int] = {}
-        for tensor in graph.inputs:
-            for node in tensor.outputs:
-                table = constant_of(node.inputs[0]) if node.op == "Gather" and node.inputs[1] is tensor else None
-                if table is not None and len(table.shape) == 2 and table.shape[0] >= LEAST_ROWS:
-                    rows[tensor.name] = int(table.shape[0])
-        return cls(rows)
+    def of(cls, graph: gs.Graph, feeds: Sequence[Feed]) -> Tokens:
+        """The inputs by which a graph looks up words, and what feeds have there."""
+        rows = tables_of(graph)
+        seen, marks = {}, {}
+        for name in rows:
+            each = np.concatenate([np.concatenate(list(_words(feed[name]))) for feed in feeds])
+            samples = sum(len(feed[name]) for feed in feeds)
+            seen[name], counts = np.unique(each, return_counts=True)
+            marks[name] = torch.from_numpy(seen[name][counts >= COMMON * samples])
+        return cls(rows, seen, marks)
 
-    def few(self, feeds: Sequence[Feed]) -> bool:
+    @property
+    def few(self) -> bool:
         """Whether there are words, and feeds have few of them."""
-        seen = {name: np.unique(np.concatenate([feed[name].reshape(-1) for feed in feeds])) for name in self.rows}
-        return any(len(words) < FEW * self.rows[name] for name, words in seen.items())
+        return any(len(words) < FEW * self.rows[name] for name, words in self.seen.items())
 
     def mixed(self, inputs: Mapping[str, Tensor], share: float, rng: np.random.Generator) -> dict[str, Tensor]:
         """The inputs with other words in a ``share`` of the samples: in each anything from none to all of them."""
@@ -52,6 +57,13 @@ class Tokens:
             ids = inputs[name]
             replaced = rng.random(len(ids)) * (rng.random(len(ids)) < share)
             hit = rng.random(tuple(ids.shape)) < replaced.reshape(-1, *(1,) * (ids.dim() - 1))
-            other = torch.from_numpy(rng.integers(0, count, tuple(ids.shape)))
-            changed[name] = torch.where(torch.from_numpy(hit), other.to(ids.dtype), ids)
+            other = torch.from_numpy(rng.integers(0, count, tuple(ids.shape))).to(ids.dtype)
+            free = torch.from_numpy(hit) & ~torch.isin(ids, self.marks[name].to(ids.dtype))
+            changed[name] = torch.where(free, other, ids)
         return changed
+
+
+def _words(ids: npt.NDArray[np.generic]) -> Iterator[Words]:
+    """The words of each sample, each once."""
+    for sample in ids:
+        yield np.unique(sample).astype(np.int64)

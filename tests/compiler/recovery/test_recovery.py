@@ -307,13 +307,16 @@ def test_words_are_mixed_where_inputs_are_words() -> None:
     }"""
     weights = {"table": normal(300, 48) * 5, "few": normal(2, 48), "w1": WEIGHTS["w1"], "w2": WEIGHTS["w2"]}
     proto, rng = model(text, **weights), np.random.default_rng(0)
-    tokens = Tokens.of(load_proto(proto).graph)
-    assert tokens.rows == {"ids": 300}
-    assert tokens.few([{"ids": np.arange(149)}]) and not tokens.few([{"ids": np.arange(300)}])
     feeds = [{"ids": rng.integers(0, 20, (16, size)), "kinds": np.zeros((16, size), np.int64)} for size in (5, 5, 7)]
+    for feed in feeds:
+        feed["ids"][:, 0] = 33
+    graph = load_proto(proto).graph
+    tokens = Tokens.of(graph, feeds)
+    assert tokens.rows == {"ids": 300} and tokens.few and tokens.marks["ids"].tolist() == [33]
+    assert not Tokens.of(graph, [{"ids": np.arange(300).reshape(30, 10)}]).few
     mixed = tokens.mixed({name: torch.from_numpy(values) for name, values in feeds[0].items()}, 0.5, rng)
     changed = mixed["ids"].numpy() != feeds[0]["ids"]
-    assert 0 < changed.mean() < 0.5 and not mixed["kinds"].any()
+    assert 0 < changed.mean() < 0.5 and not changed[:, 0].any() and not mixed["kinds"].any()
     assert not changed.any(axis=1).all()
     losses = []
     for mix in (0.0, None):
