@@ -5,7 +5,8 @@
 - what a Where chooses by,
 - what a BatchNormalization gives whose scales are all near zero: they have closed a branch.
 
-What no weight has a part in is a mask that belongs to the inputs, and no gate.
+What no weight has a part in is a mask that belongs to the inputs, and no gate; nor is what guards against values that
+are not numbers, or that are exactly one: that calibration inputs never need it says nothing of others.
 """
 
 from __future__ import annotations
@@ -85,9 +86,17 @@ def _gates(node: gs.Node) -> Iterator[tuple[gs.Tensor, str]]:
         if chain is not None and np.abs(Place(node, 1, 0).values()).max(initial=0) <= CLOSED:
             yield tensor, node.op
     elif any(reader.op == "Where" and reader.inputs[0] is tensor for reader in tensor.outputs):
-        yield tensor, "Where"
+        if not _guards(node):
+            yield tensor, "Where"
     elif node.op in _FACTORS and _scales(node):
         yield tensor, node.op
+
+
+def _guards(node: gs.Node) -> bool:
+    """Whether a condition asks for values that are to be handled in another way, where others open and close."""
+    while node.op in ("Not", "Cast", "And", "Or") and node.inputs[0].inputs:
+        node = node.inputs[0].inputs[0]
+    return node.op in ("IsNaN", "IsInf", "Equal")
 
 
 def _scales(node: gs.Node) -> bool:

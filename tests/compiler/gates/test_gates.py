@@ -206,3 +206,19 @@ def test_types_that_a_model_does_not_tell() -> None:
     factor = next(tensor for tensor in result.graph.initializer if tensor.name.startswith("g"))
     assert factor.data_type == onnx.TensorProto.FLOAT16
     run(result, feeds[0])
+
+
+@pytest.mark.parametrize("question", ["IsNaN (a)", "Equal (a, nought)"])
+def test_what_guards_against_values_is_no_gate(question: str) -> None:
+    proto = model(
+        f"""g (float[n, 4] x) => (float[n, 4] y) {{
+            a = MatMul (x, w)
+            bad = {question}
+            fine = Not (bad)
+            y = Where (fine, a, nought)
+        }}""",
+        w=normal(4, 4),
+        nought=np.zeros(4, np.float32),
+    )
+    result = compile_model(proto, "neuron-mask{keep=1}", calibration=[{"x": normal(3, 4)}])
+    assert (result.report.gates, result.changed) == ((), False)
