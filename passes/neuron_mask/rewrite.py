@@ -26,7 +26,8 @@ class NeuronMask(Pass):
     """Units of hidden layers that matter little are removed, or inputs skipped while the model runs.
 
     With ``keep`` neurons and filters are taken out of the graph for good, and what reads them makes up for them by
-    least squares; see :mod:`regc.passes.neuron_mask.static`. All else is about skipping.
+    least squares; see :mod:`regc.passes.neuron_mask.static`. Before that gates that never vary become constants; see
+    :mod:`regc.compiler.gates`. All else is about skipping.
 
     The gate is WINA's (arXiv 2505.19427) or TEAL's (arXiv 2408.14690), with a centre and a compensation of our own; see
     :mod:`regc.passes.neuron_mask.thresholds`, where both papers' gates are ``centre=false,compensate=false``. Their
