@@ -200,8 +200,16 @@ void check_pack_rows(Random& random, const Pair<PackTask>& pair, const Kernels&)
   if (!same(y.data(), expected.data(), count)) fail("differs from the generic kernel");
 }
 
+// Now and then more tiles than share a part of x, and more inputs than such a part has.
+Size sparse_size(Random& random) {
+  Size size(random, kSparseRowBlock);
+  if (random() % 16 == 0) size.outputs += 256;
+  if (random() % 16 == 0) size.inputs += 2000, size.rows = kSparseRowBlock - random() % 16;
+  return size;
+}
+
 void check_sparse(Random& random, const Pair<SparseTask>& pair, const Kernels& generic, size_t value_bytes, bool packed) {
-  const Size size(random, packed ? kSparseRowBlock : 3);
+  const Size size = packed ? sparse_size(random) : Size(random, 3);
   const SparseProblem problem(random, size, value_bytes);
   const size_t padded = problem.padded();
   const Exact<float> rows = rows_of(random, size.rows, size.inputs, size.inputs, random() % 2 == 0);
@@ -227,7 +235,7 @@ void check_sparse_rf8_stream(Random& random, const Pair<SparseTask>& pair, const
 }
 void check_sparse_rf8_panel(Random& random, const Pair<SparseTask>& pair, const Kernels& generic) {
   if (pair.round == nullptr || random() % 2 == 0) return check_sparse(random, pair, generic, 1, true);
-  const Size size(random, kSparseRowBlock);
+  const Size size = sparse_size(random);
   const SparseProblem problem(random, size, 1);
   if (problem.weight.block_log2 == 0) return;
   const Exact<float> x = rows_of(random, size.rows, size.inputs, size.inputs, random() % 2 == 0);

@@ -24,7 +24,7 @@ constexpr size_t kUnit = 64;                        // bytes of codes that hold 
 constexpr size_t kPackedRows = 16;                  // rows of x that block-sparse panels interleave
 constexpr size_t kGatedRows = 8;                    // most rows of a gated stream
 constexpr size_t kGatedTiles = 128;                 // tiles of a gated stream, whose sums stay in L1
-constexpr size_t kSparseRowBlock = 192;             // rows that one reading of block-sparse values serves
+constexpr size_t kSparseRowBlock = 128;             // rows that one reading of block-sparse values serves
 constexpr size_t kConvPositions = 384;              // positions of a convolution whose sums stay in L1
 constexpr size_t kCellBytes = 4;                    // of a cell of an image: four int8 channels
 

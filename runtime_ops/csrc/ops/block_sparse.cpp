@@ -20,7 +20,7 @@ constexpr size_t kMaxBlockLog2 = 5;
 constexpr size_t kStreamRows = 3;          // the most rows for which reading x in place beats packing it
 constexpr size_t kTaskBytes = 128 * 1024;  // values of a stream task: a few microseconds
 constexpr size_t kMinTasks = 16;           // of a large product, for machines with many cores
-constexpr size_t kCacheBytes = 512 * 1024; // of packed x, that all tiles of a task read again from L2
+constexpr size_t kMinTiles = 6;            // of a panel task: it passes over all of x, which has to pay
 constexpr size_t kPackBytes = 128 * 1024;  // of a packing task
 
 // The two kernels of a storage type and the bytes of a value.
@@ -82,14 +82,13 @@ class SparseWeight final : public Weight {
   void panel(const Kernels& kernels, const Unpacked& in, size_t rows, const Out& out, const Parallel& parallel) const {
     const Buffer<float> packed(ceil_div(rows, kernels::kPackedRows) * kernels::kPackedRows, in.padded);
     pack(kernels, in, rows, packed.data(), parallel);
-    run(kernels, method_.panel, {packed.data(), in.padded, in.scale}, cut_panels(rows, in.padded), rows, out, parallel);
+    run(kernels, method_.panel, {packed.data(), in.padded, in.scale}, cut_panels(rows), rows, out, parallel);
   }
 
-  Cut cut_panels(size_t rows, size_t steps) const {
-    const size_t cached = kCacheBytes / sizeof(float) / steps / kernels::kPackedRows * kernels::kPackedRows;
-    const size_t most = std::clamp(cached, 2 * kernels::kPackedRows, kernels::kSparseRowBlock);
-    const size_t panels = ceil_div(ceil_div(rows, ceil_div(rows, most)), kernels::kPackedRows);
-    return {tiles() / kMinTasks, panels * kernels::kPackedRows};
+  Cut cut_panels(size_t rows) const {
+    const size_t parts = ceil_div(rows, kernels::kSparseRowBlock);
+    const size_t panels = ceil_div(ceil_div(rows, parts), kernels::kPackedRows);
+    return {std::max(tiles() / kMinTasks, kMinTiles), panels * kernels::kPackedRows};
   }
 
   static void pack(const Kernels& kernels, const Unpacked& in, size_t rows, float* packed, const Parallel& parallel) {

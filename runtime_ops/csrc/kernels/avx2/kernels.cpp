@@ -3,4 +3,5 @@
 #include "kernels/avx2/simd.h"
 #include "kernels/avx2/formats.h"
 #include "kernels/avx2/dot.h"
+#include "kernels/templates/turn.h"
 #include "kernels/templates/table.h"

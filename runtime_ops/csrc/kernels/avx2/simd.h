@@ -25,8 +25,9 @@ struct B64 {
 // Tiles side by side in the stream kernels.
 constexpr int kStreamTiles = 2;
 constexpr size_t kFloatStreamRows = 3;
-// Rows of the block-sparse register tile.
+// Rows of the block-sparse register tile, whose lanes are outputs: with few registers, others are no better.
 constexpr size_t kSparseRows = 4;
+constexpr size_t kLanePanels = 0;
 
 REGC_INLINE F16 zero_f() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 REGC_INLINE F16 load_f(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

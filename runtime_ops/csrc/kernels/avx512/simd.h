@@ -26,8 +26,9 @@ constexpr int kStreamTiles = 4;
 constexpr size_t kTernaryStreamRows = 2;
 constexpr size_t kTernary5StreamRows = 2;
 constexpr size_t kFloatStreamRows = 3;
-// Rows of the block-sparse register tile, whose activations are operands of the multiply-add.
-constexpr size_t kSparseRows = 16;
+// Rows of a block-sparse register tile whose lanes are outputs, and panels of sixteen rows of one whose lanes are rows.
+constexpr size_t kSparseRows = 12;
+constexpr size_t kLanePanels = 3;
 
 REGC_INLINE F16 zero_f() { return _mm512_setzero_ps(); }
 REGC_INLINE F16 load_f(const float* p) { return _mm512_loadu_ps(p); }
@@ -78,5 +79,28 @@ REGC_INLINE I16 lanes_of(B64 v) { return v; }
 REGC_INLINE B64 times_3(B64 v) { return _mm512_add_epi8(v, _mm512_add_epi8(v, v)); }
 // sum + the four products of each lane, unsigned times signed.
 REGC_INLINE I16 dot(I16 sum, B64 u8, B64 s8) { return _mm512_dpbusd_epi32(sum, u8, s8); }
+
+// Element j of vector i becomes element i of vector j: in 128-bit lanes, then between them.
+REGC_INLINE void turn_16(F16 (&v)[16]) {
+  F16 a[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4) {
+    const F16 low[2] = {_mm512_unpacklo_ps(v[i], v[i + 1]), _mm512_unpacklo_ps(v[i + 2], v[i + 3])};
+    const F16 high[2] = {_mm512_unpackhi_ps(v[i], v[i + 1]), _mm512_unpackhi_ps(v[i + 2], v[i + 3])};
+    a[i] = _mm512_shuffle_ps(low[0], low[1], 0x44);
+    a[i + 1] = _mm512_shuffle_ps(low[0], low[1], 0xEE);
+    a[i + 2] = _mm512_shuffle_ps(high[0], high[1], 0x44);
+    a[i + 3] = _mm512_shuffle_ps(high[0], high[1], 0xEE);
+  }
+#pragma GCC unroll 16
+  for (int j = 0; j < 4; ++j) {
+    const F16 even[2] = {_mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88)};
+    const F16 odd[2] = {_mm512_shuffle_f32x4(a[j], a[4 + j], 0xDD), _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xDD)};
+    v[j] = _mm512_shuffle_f32x4(even[0], even[1], 0x88);
+    v[8 + j] = _mm512_shuffle_f32x4(even[0], even[1], 0xDD);
+    v[4 + j] = _mm512_shuffle_f32x4(odd[0], odd[1], 0x88);
+    v[12 + j] = _mm512_shuffle_f32x4(odd[0], odd[1], 0xDD);
+  }
+}
 
 }  // namespace regc::kernels::REGC_ISA

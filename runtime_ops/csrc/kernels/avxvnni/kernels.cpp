@@ -4,4 +4,5 @@
 #include "kernels/avx2/formats.h"
 #include "kernels/avxvnni/dot.h"
 #include "kernels/templates/digits.h"
+#include "kernels/templates/turn.h"
 #include "kernels/templates/table.h"

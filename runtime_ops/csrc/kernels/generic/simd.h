@@ -26,6 +26,7 @@ constexpr size_t kTernaryStreamRows = 8;
 constexpr size_t kTernary5StreamRows = 8;
 constexpr size_t kFloatStreamRows = 3;
 constexpr size_t kSparseRows = 4;
+constexpr size_t kLanePanels = 0;
 
 template <class Result, class Function>
 REGC_INLINE Result lanes(const Function& function) {

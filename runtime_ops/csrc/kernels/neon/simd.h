@@ -32,8 +32,9 @@ constexpr int kStreamTiles = 2;
 constexpr size_t kTernaryStreamRows = 4;
 constexpr size_t kTernary5StreamRows = 4;
 constexpr size_t kFloatStreamRows = 3;
-// Rows of the block-sparse register tile.
+// Rows of the block-sparse register tile, whose lanes are outputs: with few registers, others are no better.
 constexpr size_t kSparseRows = 4;
+constexpr size_t kLanePanels = 0;
 
 // function(0) .. function(3), one a register.
 template <class Result, class Function>

@@ -21,6 +21,7 @@
 #include "kernels/templates/convolve.h"
 #include "kernels/templates/rows.h"
 #include "kernels/templates/sparse.h"
+#include "kernels/templates/sparse_panel.h"
 #include "kernels/templates/gated.h"
 #if defined(REGC_HALVES)
 #include "kernels/templates/halves.h"
