@@ -17,8 +17,7 @@ without shrinking, the others are zero.
 
 Blocks are those of the pass ``group-sparse``, which at the same sparsity, without calibration inputs, keeps just these.
 Columns (of a layer: what one of its inputs is multiplied by) that are zero make units of the layer before unread, and
-rows (filters) make constant ones; ``neuron-mask{keep=1}`` takes both out of the graph, the latter by calibration
-inputs.
+rows (filters) make constant ones; ``neuron-mask{keep=1}`` takes both out of the graph.
 """
 
 from __future__ import annotations

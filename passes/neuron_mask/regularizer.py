@@ -2,7 +2,7 @@
 
     model = gate(model, include=["*.fc1"])        # before the optimizer; layers whose units nothing but weights read
     ...                                           # train on loss + penalty(model, target=0.5)
-    torch.onnx.export(fold(model), ...)           # then: regc compile --passes "neuron-mask{keep=1}" --calibration ...
+    torch.onnx.export(fold(model), ...)           # then: regc compile model.onnx --passes "neuron-mask{keep=1}"
 
 Each unit gets a gate that is open or closed for an input, ``1[s(x) > 1/2]``, with the gradient of ``s`` (consensus
 sub-networks, arXiv 2302.10798). With ``g`` the share of a batch for which it is open, ``mean g (1 - g)`` over all gates
@@ -13,7 +13,8 @@ evaluation, and in the model that is folded, open is what was open for more than
 
 For networks with batch normalization there is another way, which needs no gates: :func:`polarization` of their scales,
 added to the loss, parts them into a group near zero and one that is not (the neuron-level polarization regularizer of
-2020, ``t sum |a| - sum |a - mean a|``), and :func:`cut` zeroes those below the widest gap between them.
+2020, ``t sum |a| - sum |a - mean a|``), and :func:`cut` zeroes those below the widest gap between them. (Without it,
+``neuron-mask{score=gap}`` removes the lower ones of each layer, and makes up for them.)
 """
 
 from __future__ import annotations

@@ -62,8 +62,9 @@ def test_it_loses_less_than_leaving_blocks_out_afterwards() -> None:
     assert accuracy(trained(), unseen) > 0.05 + accuracy(dense, unseen)
 
 
-def test_columns_become_units_that_nothing_reads() -> None:
-    proto = exported(trained(groups="columns", include=["2"], sparsity=0.5), DATA[0])
+@pytest.mark.parametrize(("groups", "layer"), [("columns", "2"), ("rows", "0")])
+def test_columns_and_rows_become_units_that_need_not_be_there(groups: str, layer: str) -> None:
+    proto = exported(trained(groups=groups, include=[layer], sparsity=0.5), DATA[0])
     result = compile_model(proto, [NeuronMask(keep=1)])
     assert [(found.units, found.kept) for found in result.report.removed] == [(96, 48)]
     feeds = {"x": DATA[0].numpy()}
