@@ -4,9 +4,10 @@
     python -m benchmarks.train_ternary --data mnist.npz --train 1000  # arrays x [n, 28, 28] and y [n], or Keras's
 
 One convolutional network of the same size is trained in float32 and with ternary weights, scaled by their median and by
-their mean, from the same start, on the same batches, with the same rates. The ternary ones are exported and compiled
-with the pass ``ternary``, which must find every weight as it is, and scored in ONNX Runtime with our operators. What is
-scored was not trained on, and nothing was chosen by it: ``--tune`` scores on the last fifth of the images to train on.
+their mean, from the same start, on the same batches, with the same rates. BitNet also normalizes what flows into linear
+layers: ``normalized`` is float32 with that. The ternary ones are exported and compiled with the pass ``ternary``, which
+must find every weight as it is, and scored in ONNX Runtime with our operators. What is scored was not trained on, and
+nothing was chosen by it: ``--tune`` scores on the last fifth of the images to train on.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from torch.nn import functional
 from benchmarks import digits
 from regc.compiler import compile_model
 from regc.passes import Ternary
-from regc.passes.ternary.regularizer import bitnet, fold
+from regc.passes.ternary.regularizer import anneal, bitnet, fold
 from regc.runtime_ops import make_session
 
 Float32 = npt.NDArray[np.float32]
-KINDS = ("float32", "median", "mean")
+KINDS = ("float32", "normalized", "median", "mean")
 
 
 @dataclass(frozen=True)
@@ -176,16 +177,20 @@ def _row(kind: str, known: Images, unseen: Images, chosen: argparse.Namespace) -
     for seed in range(chosen.seeds):
         torch.manual_seed(seed)
         model = network(known.x.shape[-1], chosen.width)
-        if kind != "float32":
-            model = bitnet(model, measure=kind, activations="operator")  # type: ignore[arg-type]
+        if kind == "normalized":
+            anneal(bitnet(model, activations="float32"), 0)
+        elif kind != "float32":
+            bitnet(model, measure=kind, activations="operator")  # type: ignore[arg-type]
         train(model, known, chosen.epochs, chosen.rate, seed)
         with torch.no_grad():
             trained.append(score(model(unseen.x).numpy(), unseen))
-        if kind == "float32":
+        if kind in ("float32", "normalized"):
             size = 4 * sum(parameter.numel() for parameter in model.parameters())
         else:
             found, size = compiled(model, unseen)
             scored.append(found)
+        shown = f", compiled {scored[-1]:.2f} %" if scored else ""
+        print(f"{kind}, seed {seed}: {trained[-1]:.2f} %{shown}", flush=True)
     return _mean(trained), _mean(scored) if scored else "", f"{size / 1000:.0f} kB"
 
 
