@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -112,7 +112,10 @@ class Units(NamedTuple):
     ``scales`` float64 ``[units]`` are the norms of what computes each; ``alike`` int ``[units]`` has for each the first
     that is computed by exactly the same values, mostly itself. ``factors`` float64 ``[units]`` are the absolute values
     of the scales of a BatchNormalization that they go through, the product of several, None where there is none.
-    ``rows`` are what computes each, float32 ``[units, elements]`` for each weight.
+    ``rows`` are what computes each, float32 ``[units, elements]`` for each weight. ``nbytes`` are those of all weights
+    that they are in, ``work`` the multiply-adds of these for one sample, sizes that the model leaves open taken as 1.
+    ``effect`` of new weights of the consumers is ``||y' - y|| / ||y||`` over some outputs y of the model, None where it
+    is not known; it runs the model on a few calibration inputs, and is known only while a pass plans.
     """
 
     name: str
@@ -123,6 +126,9 @@ class Units(NamedTuple):
     consumers: tuple[Consumer, ...]
     factors: npt.NDArray[np.float64] | None = None
     rows: tuple[Float32, ...] = ()
+    nbytes: int = 0
+    work: int = 0
+    effect: Callable[[Sequence[Float32]], float | None] = lambda weights: None
 
 
 class Kept(NamedTuple):
@@ -190,8 +196,13 @@ class Pass(ABC):
 
     @property
     def removes(self) -> bool:
-        """Whether it removes units from the graph, by :meth:`choose`, and takes no single weight."""
+        """Whether it removes units from the graph, by :meth:`choose`."""
         return False
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether it takes single weights, by :meth:`fit`; one that removes units may do that afterwards."""
+        return not self.removes
 
     @property
     def unit_needs(self) -> frozenset[Need]:
@@ -201,6 +212,13 @@ class Pass(ABC):
     def choose(self, units: Units) -> Kept | Refusal:
         """Which units stay, and what makes up for the others. Called only when it :attr:`removes`; the inputs of
         consumers have what :attr:`unit_needs` asks for.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def apportion(self, surveyed: Iterator[Units]) -> Mapping[str, Pass | Refusal]:
+        """Share one budget out over sets of units: by name, this pass with options that hold for that one alone, or
+        why it is left; the pass itself takes those without an answer. Called only when it :attr:`removes` and
+        :attr:`shares`, before any unit is removed. See :meth:`plan`.
         """
         raise NotImplementedError(type(self).__name__)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -46,10 +47,11 @@ def run_removal(
     free = [group for group in groups if group.refusal is None]
     read = {id(_site(place, at)) for group in free for place in group.consumers}
     inflows = _inflows(model, [(site, pass_.unit_needs) for site in sites if id(site) in read], inputs)
+    shares = _apportioned(free, pass_, at, inflows, callback) if pass_.shares else {}
     answers: list[tuple[Group, Kept | Refusal, float | None]] = []
     for index, group in enumerate(groups):
         callback(Progress("remove", index, len(groups), group.name))
-        answer, error = _answer(group, pass_, at, inflows)
+        answer, error = _answer(group, shares.get(group.name, pass_), at, inflows)
         answers.append((group, answer, error))
         if not isinstance(answer, Refusal) and not any(offset is not None for offset in answer.offsets):
             _tell(group, answer, at, inflows)
@@ -86,13 +88,56 @@ def _unselected(group: Group, at: Mapping[tuple[int, int], Site], selections: Se
     return None
 
 
+def _apportioned(
+    groups: Sequence[Group],
+    pass_: Pass,
+    at: Mapping[tuple[int, int], Site],
+    inflows: Inflows,
+    callback: Callable[[Progress], None],
+) -> Mapping[str, Pass | Refusal]:
+    """What the pass is for each set of units, when one budget is for all."""
+    with inflows.original() as original:
+
+        def surveyed() -> Iterator[Units]:
+            for index, group in enumerate(groups):
+                callback(Progress("plan", index, len(groups), group.name))
+                if _finite(group):
+                    effect = partial(_effect, group, at, original)
+                    yield _units(group, at, original)._replace(effect=effect)
+
+        return pass_.apportion(surveyed())
+
+
+def _effect(
+    group: Group, at: Mapping[tuple[int, int], Site], original: Original, weights: Sequence[Float32]
+) -> float | None:
+    """What new weights of the consumers change: as if the changes of each were orthogonal."""
+    sites = [_site(place, at) for place in group.consumers]
+    pairs = zip(sites, weights, strict=True)
+    found = [original.effect(site, weight) if site is not None else None for site, weight in pairs]
+    known = [effect for effect in found if effect is not None]
+    return float(np.linalg.norm(known)) if len(known) == len(found) else None
+
+
+def _finite(group: Group) -> bool:
+    return all(np.isfinite(place.values().astype(np.float32)).all() for place in group.places)
+
+
 def _answer(
-    group: Group, pass_: Pass, at: Mapping[tuple[int, int], Site], inflows: Inflows
+    group: Group, share: Pass | Refusal, at: Mapping[tuple[int, int], Site], inflows: Inflows
 ) -> tuple[Kept | Refusal, float | None]:
     if group.refusal is not None:
         return Refusal(group.refusal), None
-    if not all(np.isfinite(place.values().astype(np.float32)).all() for place in group.places):
+    if isinstance(share, Refusal):
+        return share, None
+    if not _finite(group):
         return Refusal(_NOT_FINITE), None
+    units = _units(group, at, inflows)
+    kept = share.choose(units)
+    return kept, None if isinstance(kept, Refusal) else _error(kept, units.consumers)
+
+
+def _units(group: Group, at: Mapping[tuple[int, int], Site], inflows: Inflows | Original) -> Units:
     consumers = []
     for place in group.consumers:
         site, weight = _site(place, at), matrix_of(place)
@@ -102,20 +147,19 @@ def _answer(
         consumers.append(Consumer(weight, inputs, group.certain(place), pads(place.node)))
     computing = [place.by_unit(group.units) for place in group.producers]
     squares = [np.square(rows, dtype=np.float64).sum(1) for rows in computing]
-    alike = _alike([*computing, *(place.by_unit(group.units) for place in group.followers)])
-    kept = pass_.choose(
-        Units(
-            name=group.name,
-            kind=group.kind,
-            units=group.units,
-            scales=np.sqrt(np.sum(squares, 0)),
-            alike=alike,
-            consumers=tuple(consumers),
-            factors=factors(group),
-            rows=tuple(rows.astype(np.float32) for rows in computing),
-        )
+    sizes = [place.values() for place in group.places]
+    return Units(
+        name=group.name,
+        kind=group.kind,
+        units=group.units,
+        scales=np.sqrt(np.sum(squares, 0)),
+        alike=_alike([*computing, *(place.by_unit(group.units) for place in group.followers)]),
+        consumers=tuple(consumers),
+        factors=factors(group),
+        rows=tuple(rows.astype(np.float32) for rows in computing),
+        nbytes=sum(array.nbytes for array in sizes),
+        work=sum(array.size * place.uses for array, place in zip(sizes, group.places, strict=True)),
     )
-    return kept, None if isinstance(kept, Refusal) else _error(kept, consumers)
 
 
 def _alike(rows: Sequence[Array]) -> npt.NDArray[np.intp]:

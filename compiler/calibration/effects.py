@@ -79,10 +79,10 @@ class Effects:
             outputs = self._run(NO_WEIGHTS)
         except Exception:  # ONNX Runtime's exceptions share no base class of their own
             return None
-        return outputs if all(outputs) else None
+        return outputs if outputs and all(outputs) else None
 
     def _run(self, weights: Mapping[str, Any]) -> Outputs:
-        session = Runner(threads=self.threads).open(self._path, library_status() == OK, weights)
+        session = Runner(threads=self.threads, optimized=False).open(self._path, library_status() == OK, weights)
         return [
             [np.concatenate(list(_ROWS.of(np.atleast_1d(y), mask_of(feed, self.mask)))) for y in run(session, feed)]
             for feed in self._few(session)

@@ -10,12 +10,12 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from regc.compiler import cpu
 from regc.compiler.doctor import fallback
 from regc.compiler.doctor.examples import INPUTS, KERNELS, OUTPUTS, Operands
 from regc.compiler.verify.running import FATAL, first_line
@@ -30,7 +30,6 @@ HALF_TOLERANCE = 3e-3
 REBUILD = "pip install --force-reinstall regc, or pip install . in a clone, with a C++17 compiler"
 BOUND = "REGC_ISA"
 """The environment variable that bounds the instruction set of the kernels."""
-CPUINFO = Path("/proc/cpuinfo")
 _AVX512 = {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"}
 INSTRUCTION_SETS = {
     "generic": set[str](),
@@ -102,15 +101,8 @@ def _library() -> Finding:
 
 
 def _instruction_sets() -> tuple[str, ...]:
-    """Those of the kernels that this CPU has, least first. Only Linux tells; elsewhere the generic one is
-    what is known.
-    """
-    if not CPUINFO.exists():
-        return ("generic",)
-    words = next(
-        (line for line in CPUINFO.read_text("utf-8").splitlines() if line.startswith(("flags", "Features"))), ""
-    )
-    flags = set(words.split())
+    """Those of the kernels that this CPU has, least first; the generic one where the system does not tell."""
+    flags = cpu.flags()
     return tuple(name for name, needed in INSTRUCTION_SETS.items() if needed <= flags)
 
 

@@ -64,7 +64,7 @@ class PassManager:
             check_types(pass_)
         check_order(passes)
         self.removing = tuple(pass_ for pass_ in passes if pass_.removes)
-        self.passes = tuple(pass_ for pass_ in passes if not pass_.removes)
+        self.passes = tuple(pass_ for pass_ in passes if pass_.rewrites)
         self.units: list[UnitsRecord] = []
         self.gates: list[GateRecord] = []
         self.selection = Selection(tuple(include), tuple(exclude))

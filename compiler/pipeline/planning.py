@@ -54,7 +54,7 @@ def check_order(passes: Sequence[Pass]) -> None:
                     f"{later.name} cannot follow {earlier.name}: it removes units from the graph, and {earlier.name} "
                     f"rewrites the weights that compute them; put {later.name} first"
                 )
-            if earlier.removes or earlier.include or earlier.exclude:
+            if not earlier.rewrites or earlier.include or earlier.exclude:
                 continue
             remedy = f"put {later.name} first, or give {earlier.name} an include or exclude"
             if later.structural and not earlier.structural:
@@ -62,7 +62,7 @@ def check_order(passes: Sequence[Pass]) -> None:
                     f"{later.name} cannot follow {earlier.name}: it needs float weights and {earlier.name} leaves "
                     f"codes; {remedy}"
                 )
-            if later.shares:
+            if later.shares and later.rewrites:
                 raise UsageError(
                     f"{later.name} cannot follow {earlier.name}: it shares one budget out over the weights as they "
                     f"came, and {earlier.name} changes them; {remedy}"

@@ -20,13 +20,15 @@ Array = npt.NDArray[Any]
 class Place:
     """Input ``index`` of a node is a constant with ``units * inner`` elements along ``axis``, ``inner`` for each unit.
 
-    For the target of a Reshape, ``axis`` is the position of the number in it.
+    For the target of a Reshape, ``axis`` is the position of the number in it. ``uses`` is how often a weight is
+    multiplied by for one sample, sizes that the model leaves open taken as 1.
     """
 
     node: gs.Node
     index: int
     axis: int
     inner: int = 1
+    uses: int = 1
 
     def values(self) -> Array:
         """The constant, as the node reads it."""

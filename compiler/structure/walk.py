@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -87,7 +88,7 @@ class Walk:
         key = (id(node), index, axis)
         if key not in self._places:
             self._places.add(key)
-            into.append(Place(node, index, axis, inner))
+            into.append(Place(node, index, axis, inner, self._uses(node)))
 
     def target(self, node: gs.Node, position: int, inner: int) -> None:
         """A number in the target of a Reshape is ``units * inner``."""
@@ -95,6 +96,12 @@ class Walk:
         if key not in self._places:
             self._places.add(key)
             self.group.targets.append(Place(node, 1, position, inner))
+
+    def _uses(self, node: gs.Node) -> int:
+        """How often a node multiplies by its weight for one sample: positions of an image, or of a sequence."""
+        shape = self.shape(node.outputs[0]) or ()
+        sizes = shape[2:] if node.op == "Conv" else shape[1:-1]
+        return math.prod(size for size in sizes if isinstance(size, int))
 
     def shape(self, tensor: gs.Tensor) -> Dims | None:
         """The shape of a tensor, None where it is not known."""

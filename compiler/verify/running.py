@@ -38,21 +38,24 @@ class Run:
 @dataclass(frozen=True)
 class Runner:
     """How sessions are made. ``callback`` hears of each model that is run: its number of ``steps`` and its
-    name.
+    name. ``optimized`` graphs may have taken values of weights from the file, whatever is given in their place:
+    ONNX Runtime lays filters of convolutions out anew, and folds constants.
     """
 
     providers: Sequence[str] = CPU
     threads: int | None = None
     callback: Callable[[int, int, str], None] | None = None
     steps: int = 3
+    optimized: bool = True
 
     def open(
         self, path: Path, library: bool, weights: Mapping[str, Any] = NO_WEIGHTS, profile: Path | None = None
     ) -> Any:
         """An ``onnxruntime.InferenceSession``. Raises whatever ONNX Runtime raises.
 
-        ``weights`` has an ``OrtValue`` for each initializer that is to have another value than in the file. They must
-        live as long as the session. Its profile is written to files whose names start with ``profile``.
+        ``weights`` has an ``OrtValue`` for each initializer that is to have another value than in the file, where
+        nothing is ``optimized``. They must live as long as the session. Its profile is written to files whose names
+        start with ``profile``.
         """
         import onnxruntime  # noqa: PLC0415 - slow to import
 
@@ -63,6 +66,8 @@ class Runner:
             options.intra_op_num_threads = self.threads
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile)
+        if not self.optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         for name, value in weights.items():
             options.add_initializer(name, value)
         if library:

@@ -48,6 +48,12 @@ def energies(weight: Float32 | Float64, moments: Float64 | None, block: int) -> 
     return np.asarray(padded.reshape(len(padded) // TILE, TILE, -1, block).sum((1, 3)), np.float64)
 
 
+def blocks_of(weight: Float32, block: int) -> Bool:
+    """Which blocks of a weight ``[N, K]`` are not all zero, bool ``[tiles, columns]``."""
+    padded = np.pad(weight != 0, ((0, -weight.shape[0] % TILE), (0, -weight.shape[1] % block)))
+    return np.asarray(padded.reshape(len(padded) // TILE, TILE, -1, block).any((1, 3)), np.bool_)
+
+
 def eliminate(weight: Float32, gram: Float64, block: int, floor: float) -> Float64:
     """The price of each block, float64 ``[tiles, columns]``; infinite for the share ``floor`` that is never priced."""
     padding = -weight.shape[1] % block  # inputs of no weight, that have nothing to do with the others

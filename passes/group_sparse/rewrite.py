@@ -3,57 +3,89 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from regc.compiler.errors import UsageError
-from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, option
+from regc.compiler.passes import Kept, Pass, Preview, Refusal, SiteInfo, Surveyed, Units, option
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
+from regc.passes.budget import Point
 from regc.passes.group_sparse import eliminate, proximal
+from regc.passes.group_sparse.eliminate import Float64, blocks_of
 from regc.passes.group_sparse.envelope import largest
 from regc.passes.group_sparse.plan import WHOLE, curve, levels
+from regc.passes.group_sparse.structured import KINDS, Measure, Method, Removal, shared
 from regc.passes.group_sparse.term import BlockSparse, label, packed_nbytes
+from regc.passes.neuron_mask.exact import exact
 from regc.runtime_ops.formats.block_sparse import BLOCKS, TILE
 
 _BLOCKS = re.compile(rf"blocks\({TILE}x(\d+)\)")
-_CHOICES = " | ".join(f"blocks({TILE}x{block})" for block in BLOCKS)
+_CHOICES = " | ".join([*(f"blocks({TILE}x{block})" for block in BLOCKS), *KINDS])
 _FLOOR = 0.4
 """Blocks that are never priced, as a share of those that stay on average: a tile keeps at least so many."""
+_FOUND = 0.01
+"""Zero blocks that are there count as what was asked for when they are fewer by so small a share at most."""
+_REFUSED = {
+    "weights": "no kernel is faster for single weights, and their places take the bytes that they save; the finest "
+    f"groups are blocks({TILE}x1)",
+    "kernel": "a convolution without some positions of its kernel is no smaller operator, for ONNX knows rectangles "
+    "alone; remove filters or channels instead",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSparse(Pass):
-    """Blocks of weights that matter least to the outputs are left out, in the file and in the multiplication.
+    """Groups of weights that matter least to the outputs are left out, in the file and in the multiplication.
+
+    Groups are blocks of a weight, for which our operators multiply only what is kept, or whole neurons, filters,
+    channels and heads, which are removed from the graph; see :mod:`regc.passes.group_sparse.structured`.
 
     With calibration inputs the kept weights make up for those that are gone, and ``sparsity`` is for all weights
     together, by what these matter to the model; some stay whole. How many blocks a tile of 16 outputs keeps follows
-    from one price for the whole weight (WGSEF's level k).
+    from one price for the whole weight (WGSEF's level k). Where as many blocks are zero already as are asked for,
+    those alone are left out and nothing is lost.
 
     Raises:
         UsageError: an option is out of range.
     """
 
     name: ClassVar[str] = "group-sparse"
-    summary: ClassVar[str] = "only some blocks of a weight, the others are neither stored nor multiplied"
+    summary: ClassVar[str] = "only some blocks of a weight are stored and multiplied, or some neurons, filters or heads"
     structural: ClassVar[bool] = True
 
-    groups: str = option(f"blocks({TILE}x1)", "what is kept or left out as one: outputs by inputs", _CHOICES)
-    sparsity: float = option(0.5, "share of the blocks that are left out", "above 0, below 1")
-    method: Literal["eliminate", "prox", "energy"] | None = option(
-        None,
-        "which blocks go: the cheapest, a few at a time, while the others make up for them (eliminate), those that "
-        "proximal steps on WGSEF's envelope set to zero (prox), or those of least squares times input second moments "
-        "(energy); none: eliminate where inputs are known, and 2048 at most, else energy",
+    groups: str = option(f"blocks({TILE}x1)", "what is kept or left out as one: blocks of outputs by inputs", _CHOICES)
+    sparsity: float = option(0.5, "share of the groups that are left out", "above 0, below 1")
+    exact: bool = option(
+        False,
+        "only what is zero already, or changes no output otherwise: blocks of zeros, and units that are never read, "
+        "constant or there twice; sparsity is what there is",
     )
-
+    method: Method | None = option(
+        None,
+        "which groups go: the cheapest, a few at a time, while the others make up for them (eliminate), those that "
+        "proximal steps on WGSEF's envelope set to zero (prox), or those of least squares times input second moments "
+        "(energy); none: eliminate where inputs are known, and 2048 at most (4096 for units), else energy",
+    )
     scope: Literal["model", "weight"] = option(
         "model",
         "what the sparsity is of: all weights together, when calibration inputs show what they matter, or each weight",
+    )
+    measure: Measure = option(
+        "size",
+        "what the sparsity of all units together is a share of: the weights that they are in (size), the "
+        "multiplications with these (cost), or the units themselves (count)",
+    )
+    multiple: int | None = option(
+        None,
+        "units that stay are a multiple of this; none: for filters as many as ONNX Runtime convolves at a time on this "
+        "machine, 16 or 8, and 1 for others",
+        "units",
     )
 
     def __post_init__(self) -> None:
@@ -61,24 +93,67 @@ class GroupSparse(Pass):
             raise UsageError(problem)
         if not 0 < self.sparsity < 1:
             raise UsageError(f"group-sparse: sparsity must be above 0 and below 1, got {self.sparsity}")
-        if self.groups == "weights":
-            raise UsageError(
-                "group-sparse: no kernel is faster for single weights, and their places take the bytes that they save; "
-                f"the finest groups are blocks({TILE}x1)"
-            )
+        if self.groups in _REFUSED:
+            raise UsageError(f"group-sparse: groups={self.groups}: {_REFUSED[self.groups]}")
         found = _BLOCKS.fullmatch(self.groups)
-        if found is None or int(found[1]) not in BLOCKS:
+        if self.groups not in KINDS and (found is None or int(found[1]) not in BLOCKS):
             raise UsageError(f"group-sparse: groups must be one of {_CHOICES}, got {self.groups}")
+        if self.multiple is not None and self.multiple < 1:
+            raise UsageError(f"group-sparse: multiple must be 1 or more, got {self.multiple}")
+        if found and (self.multiple is not None or self.measure != "size"):
+            raise UsageError(
+                f"group-sparse: multiple and measure are for units that are removed; give groups={' or '.join(KINDS)}"
+            )
+
+    @property
+    def removes(self) -> bool:  # noqa: D102
+        return self.exact or self.groups in KINDS
+
+    @property
+    def rewrites(self) -> bool:  # noqa: D102
+        return self.groups not in KINDS
 
     @property
     def shares(self) -> bool:  # noqa: D102
-        return self.scope == "model"
+        return self.scope == "model" and not self.exact
+
+    @property
+    def unit_needs(self) -> frozenset[Need]:  # noqa: D102
+        return frozenset({"moments"}) if self.exact else super().unit_needs
+
+    def choose(self, units: Units) -> Kept | Refusal:  # noqa: D102
+        if not self.exact:
+            return self._removal.choose(units)
+        reason = self._removal.unasked(units) if self.groups in KINDS else None
+        return Refusal(reason) if reason else exact(units)
+
+    def apportion(self, surveyed: Iterator[Units]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
+        found = shared(self._removal, surveyed, self.measure)
+        return {
+            name: share if isinstance(share, Refusal) else replace(self, scope="weight", sparsity=share, multiple=1)
+            for name, share in found.items()
+        }
+
+    @property
+    def _removal(self) -> Removal:
+        return Removal(self.groups, self.sparsity, self.method, self.multiple)
 
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
-        found = {survey.site.name: curve(survey, self.sparsity, self._block) for survey in surveyed}
-        curves = {name: points for name, points in found.items() if points is not None}
-        alike: dict[str, Pass | Refusal] = {name: replace(self, scope="weight") for name in found}
-        return alike | {name: self._share(level) for name, level in levels(curves, self.sparsity).items()}
+        zero: list[npt.NDArray[np.bool_]] = []
+        curves: dict[str, Sequence[Point] | None] = {}
+        for survey in surveyed:
+            zero.append(~blocks_of(survey.weight.values, self._block).reshape(-1))
+            found = None if self._there(zero[-1]) else curve(survey, self.sparsity, self._block)
+            curves[survey.site.name] = found
+        if zero and self._there(np.concatenate(zero)):
+            return {name: replace(self, scope="weight", exact=True) for name in curves}
+        alike: dict[str, Pass | Refusal] = {name: replace(self, scope="weight") for name in curves}
+        known = {name: points for name, points in curves.items() if points is not None}
+        return alike | {name: self._share(level) for name, level in levels(known, self.sparsity).items()}
+
+    def _there(self, zero: npt.NDArray[np.bool_]) -> bool:
+        """Whether as many blocks are zero already as are asked for."""
+        return bool(zero.mean() >= self.sparsity - _FOUND)
 
     def _share(self, level: int) -> Pass | Refusal:
         if level == WHOLE:
@@ -90,24 +165,37 @@ class GroupSparse(Pass):
         return int(self.groups.removesuffix(")").rpartition("x")[2])
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
+        if self.groups in KINDS:
+            return Refusal(f"groups={self.groups} are removed from the graph as a whole")
         if not site.multiplied:
             return Refusal("no product of ours can take the place of its node, so nothing would be skipped")
         if site.dtype != np.float32:
             return Refusal(f"kept blocks are float32, the weight is {site.dtype}; use rf8 or ternary")
+        if self.exact:
+            return Preview(f"without its zero blocks {TILE}x{self._block} (float32)", None)
         size = packed_nbytes(shape, self._block, self._kept(shape), np.dtype(np.float32).itemsize)
         reason = no_gain(shape, site.dtype.itemsize, size)
         return Refusal(reason) if reason else Preview(f"{label(self.sparsity, self._block)} (float32)", size)
 
     def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
-        return frozenset() if isinstance(self.preview(shape, site), Refusal) else frozenset({"gram"})
+        unused = self.exact or isinstance(self.preview(shape, site), Refusal)
+        return frozenset() if unused else frozenset({"gram"})
 
     def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> BlockSparse | Refusal:  # noqa: D102
+        there = blocks_of(weight.values, self._block)
+        if self.exact and there.all():
+            return Refusal(f"none of its blocks of {TILE}x{self._block} is zero")
+        if self.exact or self._there(~there):
+            return BlockSparse(weight, there, self._block)
         gram = None if inputs is None or inputs.gram is None else eliminate.damped(inputs.gram)
         if gram is None and self.method in ("eliminate", "prox"):
             return Refusal(
                 f"method={self.method} needs calibration inputs, and what flows into this weight is not known; "
                 "leave the method out for the best that can be done"
             )
+        return self._pruned(weight, inputs, gram)
+
+    def _pruned(self, weight: Dense, inputs: Statistics | None, gram: Float64 | None) -> BlockSparse:
         values, block, kept = weight.values, self._block, self._kept(weight.shape)
         if gram is None:
             prices = eliminate.energies(values, None if inputs is None else inputs.second_moment, block)

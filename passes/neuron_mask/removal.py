@@ -44,20 +44,31 @@ class Read:
 
 def eliminate(reads: Sequence[Read], units: int, keep: int) -> Indices:
     """The units that stay when the cheapest of all are taken away, a few at a time, until ``keep`` are left."""
-    alive = np.arange(units)
+    return np.flatnonzero(np.isinf(prices(reads, units, keep)))
+
+
+def prices(reads: Sequence[Read], units: int, keep: int) -> Float64:
+    """What each unit costs when :func:`eliminate` takes it away, float64 ``[units]``; infinite for those that stay.
+
+    The sum of what the first to go cost is the squared error, relative to the outputs, that their going leaves.
+    """
+    alive, found = np.arange(units), np.full(units, np.inf)
     states: list[tuple[Float64, Float64]] = []
     for read in reads:
         weight = read.weight.astype(np.float64)
         whole = float(np.einsum("nk,nk->", weight @ read.gram, weight)) or 1.0
         states.append((weight / np.sqrt(whole), np.asarray(np.linalg.inv(read.damped()), np.float64)))
-    step = max(1, -(-(units - keep) // STEPS))
+    step, reached = max(1, -(-(units - keep) // STEPS)), 0.0
     while alive.size > keep:
         costs = np.sum([_costs(weight, inverse, alive.size) for weight, inverse in states], 0)
+        going = np.argsort(costs, kind="stable")[: min(step, alive.size - keep)]
+        rising = np.maximum.accumulate(np.maximum(costs[going], reached))
+        found[alive[going]], reached = rising, float(rising[-1])
         gone = np.zeros(alive.size, np.bool_)
-        gone[np.argsort(costs, kind="stable")[: min(step, alive.size - keep)]] = True
+        gone[going] = True
         states = [_without(weight, inverse, gone) for weight, inverse in states]
         alive = alive[~gone]
-    return alive
+    return found
 
 
 def refit(read: Read, units: int, keep: Indices) -> Float32:

@@ -24,17 +24,16 @@ def masked(units: Units, share: float, score: Score | None, basis: Basis, *, com
     count = max(1, round(share * units.units))
     if count >= units.units:
         return Refusal(f"{units.units} units are too few to remove any of them")
-    reads = _reads(units)
+    reads = reads_of(units)
     if reads is None and (score in ("eliminate", "wina")):
         return Refusal(f"score={score} {UNSEEN}")
-    small = all(consumer.weight.shape[1] <= MOST_INPUTS for consumer in units.consumers)
-    if reads is not None and (score == "eliminate" or (score is None and small)):
-        return _without(units, eliminate(reads, units.units, count), reads if compensate else None)
+    if reads is not None and (score == "eliminate" or (score is None and small(units))):
+        return without(units, eliminate(reads, units.units, count), reads if compensate else None)
     prices = generality(units, basis) if score == "ipr" else _prices(units, score)
     if prices is None:
         return Refusal(f"score=ipr {UNSEEN}")
     keep = np.sort(np.argsort(prices, kind="stable")[-count:])
-    return _without(units, keep, reads if compensate else None)
+    return without(units, keep, reads if compensate else None)
 
 
 def polarized(units: Units, compensate: bool) -> Kept | Refusal:
@@ -44,13 +43,18 @@ def polarized(units: Units, compensate: bool) -> Kept | Refusal:
     threshold = gap(units.factors)
     if threshold is None:
         return Refusal("the scales of their BatchNormalization are no two clusters: nothing polarized them")
-    reads = _reads(units)
+    reads = reads_of(units)
     if reads is None:
         return Refusal(f"score=gap {UNSEEN}")
-    return _without(units, np.flatnonzero(units.factors > threshold), reads if compensate else None)
+    return without(units, np.flatnonzero(units.factors > threshold), reads if compensate else None)
 
 
-def _without(units: Units, keep: npt.NDArray[np.intp], reads: list[Read] | None) -> Kept:
+def small(units: Units) -> bool:
+    """Whether elimination takes seconds."""
+    return all(consumer.weight.shape[1] <= MOST_INPUTS for consumer in units.consumers)
+
+
+def without(units: Units, keep: npt.NDArray[np.intp], reads: list[Read] | None) -> Kept:
     """The units that stay, their consumers made up for the others where that is asked for."""
     if reads is None:
         cut = [_only(consumer, keep, units.units) for consumer in units.consumers]
@@ -58,7 +62,7 @@ def _without(units: Units, keep: npt.NDArray[np.intp], reads: list[Read] | None)
     return Kept(keep, tuple(refit(read, units.units, keep) for read in reads), (None,) * len(reads))
 
 
-def _reads(units: Units) -> list[Read] | None:
+def reads_of(units: Units) -> list[Read] | None:
     """The consumers with what flows into them; None where that of one is not known."""
     reads = [
         Read(towards(consumer.weight, consumer.inputs.gram, consumer.inputs.cross), consumer.inputs.gram)

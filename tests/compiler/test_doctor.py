@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 from click.testing import CliRunner
 
-from regc.compiler import doctor
+from regc.compiler import cpu, doctor
 from regc.compiler.cli import main
 from regc.compiler.doctor import KERNELS, Finding, examine
 from regc.runtime_ops.ops import OPERATORS
@@ -81,7 +81,7 @@ def test_the_bound_on_instruction_sets_is_told_and_left_as_it_was(monkeypatch: p
 
 
 def test_instruction_sets_follow_the_flags_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
     assert doctor._instruction_sets() == ("generic",)
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: sse4_2 avx2 fma avx512f\n")
     assert doctor._instruction_sets() == ("generic", "avx2")
