@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.shapes import dimensions
@@ -20,10 +22,11 @@ def find_groups(model: Model) -> list[Group]:
     """The sets of units in the main graph and in all bodies, in the order of the nodes that compute them; one set for
     weights that are coupled, by a residual sum or a gate.
     """
-    dims = dimensions(model, bodies=True)
+    graphs = (model.graph, *model.graph.subgraphs(recursive=True))
+    dims = _demanded(graphs, dimensions(model, bodies=True))
     groups: list[Group] = []
     seen: set[int] = set()
-    for graph in (model.graph, *model.graph.subgraphs(recursive=True)):
+    for graph in graphs:
         for node in graph.nodes:
             if id(node) in seen:
                 continue
@@ -35,6 +38,20 @@ def find_groups(model: Model) -> list[Group]:
             elif node.op in RECURRENT and node.domain in _STANDARD:
                 groups.append(states(node))
     return groups
+
+
+def _demanded(graphs: Iterable[gs.Graph], dims: dict[str, Dims]) -> dict[str, Dims]:
+    """The shapes with the sizes that products demand: inputs have as many columns as the weight has rows, or none of
+    the model's runs succeeds.
+    """
+    found = dict(dims)
+    for node in (node for graph in graphs for node in graph.nodes):
+        if node.op != "MatMul" or node.domain not in _STANDARD:
+            continue
+        chain, shape = trace(node.inputs[1]), found.get(node.inputs[0].name)
+        if chain is not None and len(chain.layout.shape) == 2 and shape and isinstance(shape[-1], str):
+            found[node.inputs[0].name] = (*shape[:-1], chain.layout.shape[0])
+    return found
 
 
 def _start(node: gs.Node) -> tuple[int, int] | None:

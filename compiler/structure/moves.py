@@ -6,9 +6,9 @@ import math
 
 import onnx_graphsurgeon as gs
 
-from regc.compiler.model import load_values
 from regc.compiler.model.protos import describe
 from regc.compiler.sites.chains import constant_of
+from regc.compiler.structure.ones import entries
 from regc.compiler.structure.walk import CoarserError, Dims, Lane, RefusedError, Walk
 
 
@@ -29,15 +29,18 @@ def transpose(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
 def reshape(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     """Units in the last axis, or in the last but one, stay whole: ``[.., heads * size]`` and ``[.., heads, size]``."""
     source, result = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
-    if source is None or result is None or constant_of(node.inputs[1]) is None or index == 1:
+    sizes = entries(node.inputs[1], walk.dims)
+    if source is None or result is None or sizes is None or len(sizes) != len(result) or index == 1:
         raise RefusedError(f"{describe(node)} has a target or a shape that is not known")
     here, there = (result, source) if index is None else (source, result)
     other = _across(walk, node, here, there, lane)
     position = len(result) + (lane if index is None else other).axis
-    sizes = load_values(constant_of(node.inputs[1])).reshape(-1)
-    if int(sizes[position]) > 0:
+    size = sizes[position]
+    if size is None or (size > 0 and constant_of(node.inputs[1]) is None):
+        raise RefusedError(f"{describe(node)} has a target that is computed from their number")
+    if size > 0:
         walk.target(node, position, (lane if index is None else other).inner)
-    elif int(sizes[position]) == 0 and (lane.axis, len(source)) != (other.axis, len(result)):
+    elif size == 0 and (lane.axis, len(source)) != (other.axis, len(result)):
         raise RefusedError(f"{describe(node)} takes their number from another axis")
     walk.reach(node.inputs[0] if index is None else node.outputs[0], other)
 

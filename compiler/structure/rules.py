@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from regc.compiler.model.protos import describe
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.moves import flatten, reshape, transpose
+from regc.compiler.structure.ones import is_one
 from regc.compiler.structure.recurrent import RECURRENT, recurrent
 from regc.compiler.structure.walk import Lane, RefusedError, Walk
 
@@ -86,13 +87,13 @@ def elementwise(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> Non
         if tensor.is_empty():
             continue
         chain = trace(tensor)
-        shape = chain.layout.shape if chain is not None else walk.shape(tensor)
-        if shape is not None and (len(shape) < -lane.axis or shape[lane.axis] == 1):
-            continue
         if chain is None:
-            walk.reach(tensor, lane)
-        else:
-            walk.place(walk.group.followers, node, place, len(shape or ()) + lane.axis, lane.inner)
+            if not is_one(tensor, lane.axis, walk.dims):
+                walk.reach(tensor, lane)
+            continue
+        shape = chain.layout.shape
+        if len(shape) >= -lane.axis and shape[lane.axis] != 1:
+            walk.place(walk.group.followers, node, place, len(shape) + lane.axis, lane.inner)
 
 
 def matmul(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:

@@ -27,7 +27,8 @@ def _dead(group: Group, units: list[int]) -> dict[Any, Any]:
 
 
 def _check(proto: onnx.ModelProto, name: str, gone: list[int], x: Any, kind: str = "neurons") -> onnx.ModelProto:
-    """Removing units that nothing reads changes no output; the smaller model."""
+    """Removing units that nothing reads changes no output; the smaller model. ``x`` is an input, or all of them."""
+    feeds = x if isinstance(x, dict) else {"x": x}
 
     def group_of(opened: Any) -> Group:
         return next(g for g in find_groups(opened) if g.name == name)
@@ -36,14 +37,14 @@ def _check(proto: onnx.ModelProto, name: str, gone: list[int], x: Any, kind: str
     group = group_of(whole)
     assert (group.refusal, group.kind) == (None, kind)
     remove(whole, group, np.arange(group.units), _dead(group, gone))
-    expected = run(whole.to_proto(), {"x": x})[0]
+    expected = run(whole.to_proto(), feeds)[0]
 
     smaller = from_proto(proto)
     group = group_of(smaller)
     remove(smaller, group, np.setdiff1d(np.arange(group.units), gone), _dead(group, gone))
     result = smaller.to_proto()
     onnx.checker.check_model(result, full_check=True)
-    np.testing.assert_allclose(run(result, {"x": x})[0], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(result, feeds)[0], expected, rtol=1e-5, atol=1e-5)
     return result
 
 
@@ -195,3 +196,64 @@ def test_the_last_layer_is_refused_and_cannot_be_cut() -> None:
     assert last.refusal == "they are in 'y', an output of the graph"
     with pytest.raises(UsageError, match="output of the graph"):
         remove(opened, last, np.arange(2))
+
+
+MASKED = """g (float[b, s, 8] x, int64[b, s] mask) => (float[b, s, 8] y) {
+    q = MatMul (x, q_w)
+    q4 = Reshape (q, split)
+    qt = Transpose <perm: ints = [0, 2, 1, 3]> (q4)
+    k = MatMul (x, k_w)
+    k4 = Reshape (k, split)
+    kt = Transpose <perm: ints = [0, 2, 3, 1]> (k4)
+    v = MatMul (x, v_w)
+    v4 = Reshape (v, split)
+    vt = Transpose <perm: ints = [0, 2, 1, 3]> (v4)
+    sizes = Shape (x)
+    batch = Gather (sizes, first)
+    length = Gather (sizes, second)
+    m4 = Unsqueeze (mask, between)
+    seen = Cast <to: int = 9> (m4)
+    wanted = Concat <axis: int = 0> (batch, HEADS, length, length)
+    four = Shape (wanted)
+    ones = ConstantOfShape <value: tensor = int64[1] {1}> (four)
+    same = Mul (ones, minus)
+    open = Equal (wanted, same)
+    target = Where (open, ones, wanted)
+    wide = Expand (seen, target)
+    bias = Where (wide, zero, least)
+    s = MatMul (qt, kt)
+    sb = Add (s, bias)
+    p = Softmax <axis: int = -1> (sb)
+    o = MatMul (p, vt)
+    ot = Transpose <perm: ints = [0, 2, 1, 3]> (o)
+    joined = Concat <axis: int = 0> (batch, length, REST)
+    o3 = Reshape (ot, joined)
+    y = MatMul (o3, o_w)
+}"""
+
+
+def masked(heads: str = "minus", rest: str = "minus") -> onnx.ModelProto:
+    weights = {f"{name}_w": normal(8, 8, seed=seed) for seed, name in enumerate("qkvo")}
+    ints = {"split": [0, 0, -1, 2], "first": [0], "second": [1], "between": [1, 2], "minus": [-1], "all": [4]}
+    constants = {name: np.array(value) for name, value in (ints | {"eight": [8]}).items()}
+    floats = {"zero": np.array(0, np.float32), "least": np.array(-1e9, np.float32)}
+    return model(MASKED.replace("HEADS", heads).replace("REST", rest), **weights, **constants, **floats)
+
+
+def test_heads_that_share_a_mask_whose_shape_is_computed() -> None:
+    mask = np.array([[1, 1, 1, 0], [1, 1, 0, 0]])
+    result = _check(masked(), "q_w", [1, 3], {"x": normal(2, 4, 8), "mask": mask}, "heads")
+    assert sorted(list(t.dims) for t in result.graph.initializer if len(t.dims) == 2) == [
+        [4, 8],
+        [8, 4],
+        [8, 4],
+        [8, 4],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"heads": "all"}, "Expand"), ({"rest": "eight"}, "has a target that is computed from their number")],
+)
+def test_heads_of_which_a_computed_shape_tells_the_number(options: dict[str, str], words: str) -> None:
+    assert words in (_refusals(masked(**options))["q_w"] or "")
