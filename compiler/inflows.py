@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,3 +79,39 @@ class Nothing:
 
     def effect(self, site: Site, matrix: Float32) -> float | None:  # noqa: D102
         return None
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What flows into the weights of a model from which units were removed, of statistics that may be older."""
+
+    inflows: Inflows
+
+    def of(self, site: Site) -> Statistics | str:
+        """The statistics, unless they are of inputs that are gone."""
+        return _fitting(site, self.inflows.of(site))
+
+    def put(self, site: Site, term: Term) -> None:  # noqa: D102
+        self.inflows.put(site, term)
+
+    @contextmanager
+    def original(self) -> Iterator[Original]:  # noqa: D102
+        with self.inflows.original() as original:
+            yield _FittingOriginal(original)
+
+
+@dataclass(frozen=True)
+class _FittingOriginal:
+    inner: Original
+
+    def of(self, site: Site) -> Statistics | str:
+        return _fitting(site, self.inner.of(site))
+
+    def effect(self, site: Site, matrix: Float32) -> float | None:
+        return self.inner.effect(site, matrix)
+
+
+def _fitting(site: Site, found: Statistics | str) -> Statistics | str:
+    if isinstance(found, str) or len(found.mean) == site.info.shape[1]:
+        return found
+    return "units were removed since its inputs were measured; calibrate by the inputs themselves"

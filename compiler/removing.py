@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Original, Wanted
-from regc.compiler.lower.shapes import fold_shapes
+from regc.compiler.lower.shapes import dimensions, fold_shapes
 from regc.compiler.model import Model
 from regc.compiler.passes import Consumer, Kept, Pass, Refusal, Units
 from regc.compiler.records import Progress, UnitsRecord
@@ -20,8 +18,9 @@ from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.statistics import Statistics
 from regc.compiler.structure import Group, Place, add_to_bias, find_groups, remove
 from regc.compiler.structure.certain import factors, pads
+from regc.compiler.structure.cuts import fold_bounds
 from regc.compiler.structure.group import Array
-from regc.compiler.terms import Dense, Float32, Term
+from regc.compiler.terms import Dense, Float32
 
 Inputs = Mapping[str, Statistics] | Calibrate | None
 _NOT_FINITE = "a weight that they are in holds NaN or infinite values"
@@ -35,6 +34,7 @@ def run_removal(
     Raises:
         UsageError: a selector that matches no weight.
     """
+    fold_bounds(model, dimensions(model))
     fold_shapes(model)
     sites = find_sites(model, Scopes(model.graph))
     own = Selection(pass_.include, pass_.exclude)
@@ -215,39 +215,3 @@ def _removed(model: Model, group: Group, answer: Kept | Refusal, error: float | 
             add_to_bias(model, place.node, offset)
     after = sum(place.values().nbytes for place in group.places)
     return UnitsRecord(*record, len(answer.units), before, after, error)
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """What flows into the weights of a model from which units were removed, of statistics that may be older."""
-
-    inflows: Inflows
-
-    def of(self, site: Site) -> Statistics | str:
-        """The statistics, unless they are of inputs that are gone."""
-        return _fitting(site, self.inflows.of(site))
-
-    def put(self, site: Site, term: Term) -> None:  # noqa: D102
-        self.inflows.put(site, term)
-
-    @contextmanager
-    def original(self) -> Iterator[Original]:  # noqa: D102
-        with self.inflows.original() as original:
-            yield _FittingOriginal(original)
-
-
-@dataclass(frozen=True)
-class _FittingOriginal:
-    inner: Original
-
-    def of(self, site: Site) -> Statistics | str:
-        return _fitting(site, self.inner.of(site))
-
-    def effect(self, site: Site, matrix: Float32) -> float | None:
-        return self.inner.effect(site, matrix)
-
-
-def _fitting(site: Site, found: Statistics | str) -> Statistics | str:
-    if isinstance(found, str) or len(found.mean) == site.info.shape[1]:
-        return found
-    return "units were removed since its inputs were measured; calibrate by the inputs themselves"

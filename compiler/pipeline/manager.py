@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from regc.compiler.errors import UsageError
-from regc.compiler.inflows import Calibrate, Inflows, Known, Nothing, Wanted
+from regc.compiler.inflows import Calibrate, Fitting, Inflows, Known, Nothing, Wanted
 from regc.compiler.lower import Lowering
 from regc.compiler.lower.shapes import fold_shapes
 from regc.compiler.model import Model
@@ -16,7 +16,7 @@ from regc.compiler.pipeline.paying import is_small, paying
 from regc.compiler.pipeline.planning import NO_PLANS, Plans, check_order, share_out
 from regc.compiler.pipeline.rewriting import Rewriting
 from regc.compiler.records import GateRecord, Progress, Recovered, SiteRecord, UnitsRecord
-from regc.compiler.removing import Fitting, run_removal
+from regc.compiler.removing import run_removal
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types

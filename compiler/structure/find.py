@@ -13,7 +13,7 @@ from regc.compiler.structure.certain import Certain
 from regc.compiler.structure.group import Group
 from regc.compiler.structure.recurrent import RECURRENT, states
 from regc.compiler.structure.rules import follow
-from regc.compiler.structure.walk import CoarserError, Dims, Lane, RefusedError, Walk
+from regc.compiler.structure.walk import CoarserError, CopiesError, Dims, Lane, RefusedError, Walk
 
 _STANDARD = (None, "", "ai.onnx")
 
@@ -69,15 +69,18 @@ def _start(node: gs.Node) -> tuple[int, int] | None:
 
 def _group(model: Model, graph: gs.Graph, node: gs.Node, dims: dict[str, Dims], start: tuple[int, int]) -> Group:
     outputs, axis = start
-    units = outputs
+    units, copies = outputs, 1
     while True:
-        kind = "filters" if node.op == "Conv" else "neurons" if units == outputs else "heads"
-        group = Group(_name(node), kind, units, outputs // units)
+        kind = "filters" if node.op == "Conv" else "neurons" if units * copies == outputs else "heads"
+        group = Group(_name(node), kind, units, outputs // units // copies)
         walk = Walk(graph, group, dims, model.opset)
         try:
-            _walk(walk, node, Lane(axis, group.size))
+            _walk(walk, node, Lane(axis, group.size, copies))
         except CoarserError as found:
             units = found.units
+            continue
+        except CopiesError as found:
+            units, copies = outputs // found.copies, found.copies
             continue
         except RefusedError as refused:
             group.refusal = str(refused)

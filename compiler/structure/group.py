@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 class Place:
     """Input ``index`` of a node is a constant with ``units * inner`` elements along ``axis``, ``inner`` for each unit.
 
+    All units lie there ``copies`` times, one copy after the other.
     For the target of a Reshape, ``axis`` is the position of the number in it. ``uses`` is how often a weight is
     multiplied by for one sample, sizes that the model leaves open taken as 1.
     """
@@ -29,6 +30,7 @@ class Place:
     axis: int
     inner: int = 1
     uses: int = 1
+    copies: int = 1
 
     def values(self) -> Array:
         """The constant, as the node reads it."""
@@ -39,7 +41,8 @@ class Place:
 
     def by_unit(self, units: int) -> Array:
         """The constant as one row a unit, ``[units, elements]``."""
-        return np.moveaxis(self.values(), self.axis, 0).reshape(units, -1)
+        parts = np.moveaxis(self.values(), self.axis, 0).reshape(self.copies, units, -1)
+        return np.moveaxis(parts, 0, 1).reshape(units, -1)
 
 
 @dataclass(eq=False)

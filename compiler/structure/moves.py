@@ -21,9 +21,9 @@ def transpose(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
         raise RefusedError(f"{describe(node)} turns a tensor whose rank is not known")
     rank = len(perm)
     if index is None:
-        walk.reach(source, Lane(perm[rank + lane.axis] - rank, lane.inner))
+        walk.reach(source, lane._replace(axis=perm[rank + lane.axis] - rank))
     else:
-        walk.reach(result, Lane(list(perm).index(rank + lane.axis) - rank, lane.inner))
+        walk.reach(result, lane._replace(axis=list(perm).index(rank + lane.axis) - rank))
 
 
 def reshape(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
@@ -32,14 +32,14 @@ def reshape(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     sizes = entries(node.inputs[1], walk.dims)
     if source is None or result is None or sizes is None or len(sizes) != len(result) or index == 1:
         raise RefusedError(f"{describe(node)} has a target or a shape that is not known")
-    here, there = (result, source) if index is None else (source, result)
-    other = _across(walk, node, here, there, lane)
+    other = _across(walk, node, *((result, source) if index is None else (source, result)), lane)
     position = len(result) + (lane if index is None else other).axis
     size = sizes[position]
     if size is None or (size > 0 and constant_of(node.inputs[1]) is None):
         raise RefusedError(f"{describe(node)} has a target that is computed from their number")
     if size > 0:
-        walk.target(node, position, (lane if index is None else other).inner)
+        after = lane if index is None else other
+        walk.target(node, position, after.inner * after.copies)
     elif size == 0 and (lane.axis, len(source)) != (other.axis, len(result)):
         raise RefusedError(f"{describe(node)} takes their number from another axis")
     walk.reach(node.inputs[0] if index is None else node.outputs[0], other)
@@ -54,11 +54,11 @@ def flatten(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     if index is not None:
         if lane.axis != 1 - len(shape):
             raise RefusedError(f"{describe(node)} joins them with other axes")
-        walk.reach(node.outputs[0], Lane(-1, lane.inner * span))
+        walk.reach(node.outputs[0], lane._replace(axis=-1, inner=lane.inner * span))
         return
     if lane.axis != -1 or lane.inner % span:
         raise RefusedError(f"{describe(node)} joins them with other axes")
-    walk.reach(node.inputs[0], Lane(1 - len(shape), lane.inner // span))
+    walk.reach(node.inputs[0], lane._replace(axis=1 - len(shape), inner=lane.inner // span))
 
 
 def _across(walk: Walk, node: gs.Node, here: Dims, there: Dims, lane: Lane) -> Lane:
@@ -68,11 +68,11 @@ def _across(walk: Walk, node: gs.Node, here: Dims, there: Dims, lane: Lane) -> L
     if lane.axis == -1 and len(there) > 1 and _product(there) == here[-1]:
         size = int(there[-1])
         if lane.inner % size == 0:
-            return Lane(-2, lane.inner // size)
-        if int(there[-2]) < walk.group.units:
+            return lane._replace(axis=-2, inner=lane.inner // size)
+        if lane.copies == 1 and int(there[-2]) < walk.group.units:
             raise CoarserError(int(there[-2]))
     if lane.axis == -2 and _product(here) == there[-1]:
-        return Lane(-1, lane.inner * int(here[-1]))
+        return lane._replace(axis=-1, inner=lane.inner * int(here[-1]))
     raise RefusedError(f"{describe(node)} joins or cuts them")
 
 

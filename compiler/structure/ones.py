@@ -22,6 +22,7 @@ _ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
     "Add": operator.add,
     "Sub": operator.sub,
     "Mul": operator.mul,
+    "Div": lambda a, b: int(a / b) if b else 0,
     "Equal": lambda a, b: int(a == b),
 }
 _SAME = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Identity", "Cast"})

@@ -31,7 +31,7 @@ def remove(
     new = consumers or {}
     for place in group.places:
         values = new[place] if place in new else place.values()
-        cut = np.take(values, _elements(keep, place.inner), axis=place.axis)
+        cut = np.take(values, _elements(keep, group.units, place), axis=place.axis)
         _put(model, place, np.ascontiguousarray(cut))
     for place in group.targets:
         sizes = place.values().copy()
@@ -106,8 +106,11 @@ def _bias_index(adder: gs.Node, output: gs.Tensor, size: int) -> int | None:
     return index if chain is not None and chain.layout.shape == (size,) else None
 
 
-def _elements(keep: npt.NDArray[np.intp], inner: int) -> npt.NDArray[np.intp]:
-    return np.asarray((keep[:, None] * inner + np.arange(inner)).reshape(-1), np.intp)
+def _elements(keep: npt.NDArray[np.intp], units: int, place: Place) -> npt.NDArray[np.intp]:
+    """Which elements along the axis of a constant stay."""
+    once = (keep[:, None] * place.inner + np.arange(place.inner)).reshape(-1)
+    starts = units * place.inner * np.arange(place.copies)
+    return np.asarray((starts[:, None] + once).reshape(-1), np.intp)
 
 
 def _put(model: Model, place: Place, values: Array) -> None:

@@ -8,6 +8,7 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.model.protos import describe
 from regc.compiler.sites.chains import trace
+from regc.compiler.structure.cuts import slice_, split
 from regc.compiler.structure.moves import flatten, reshape, transpose
 from regc.compiler.structure.ones import is_one
 from regc.compiler.structure.recurrent import RECURRENT, recurrent
@@ -72,7 +73,8 @@ def follow(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     Raises:
         RefusedError: they cannot be followed.
     """
-    if index is None and len(node.outputs) > 1 and node.outputs[0].name not in walk.dims and node.op not in ELEMENTWISE:
+    single = node.op in ELEMENTWISE or node.op == "Split"
+    if index is None and len(node.outputs) > 1 and node.outputs[0].name not in walk.dims and not single:
         raise RefusedError(f"{describe(node)} has several outputs")
     rule = elementwise if node.op in ELEMENTWISE else _RULES.get(node.op)
     if rule is None or (node.domain or "") not in ("", "ai.onnx", "com.microsoft"):
@@ -93,7 +95,7 @@ def elementwise(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> Non
             continue
         shape = chain.layout.shape
         if len(shape) >= -lane.axis and shape[lane.axis] != 1:
-            walk.place(walk.group.followers, node, place, len(shape) + lane.axis, lane.inner)
+            walk.place(walk.group.followers, node, place, len(shape) + lane.axis, lane.inner, copies=lane.copies)
 
 
 def matmul(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
@@ -104,7 +106,7 @@ def matmul(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     elif lane.axis != -1 or index == 1 or weight is None or len(weight.layout.shape) != 2:
         raise RefusedError(f"{describe(node)} multiplies them by what is computed at run time")
     elif index is None:
-        walk.place(walk.group.producers, node, 1, 1, lane.inner)
+        walk.place(walk.group.producers, node, 1, 1, lane.inner, copies=lane.copies)
     else:
         walk.place(walk.group.consumers, node, 1, 0, lane.inner)
 
@@ -117,7 +119,7 @@ def gemm(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     if index == 0:
         walk.place(walk.group.consumers, node, 1, turned, lane.inner)
         return
-    walk.place(walk.group.producers, node, 1, 1 - turned, lane.inner)
+    walk.place(walk.group.producers, node, 1, 1 - turned, lane.inner, copies=lane.copies)
     _bias(walk, node, lane)
 
 
@@ -183,7 +185,7 @@ def _bias(walk: Walk, node: gs.Node, lane: Lane) -> None:
         raise RefusedError(f"{describe(node)} has a bias that is computed at run time")
     shape = chain.layout.shape
     if shape and shape[-1] != 1:
-        walk.place(walk.group.followers, node, 2, len(shape) - 1, lane.inner)
+        walk.place(walk.group.followers, node, 2, len(shape) - 1, lane.inner, copies=lane.copies)
 
 
 def _channels(walk: Walk, node: gs.Node, lane: Lane) -> None:
@@ -201,6 +203,8 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization"), normalized),
     "Transpose": transpose,
     "Reshape": reshape,
+    "Slice": slice_,
+    "Split": split,
     "Flatten": flatten,
     **dict.fromkeys(RECURRENT, recurrent),
 }

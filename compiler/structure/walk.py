@@ -16,10 +16,14 @@ Dims = tuple[int | str, ...]
 
 
 class Lane(NamedTuple):
-    """Where units lie in a tensor: ``axis`` counts from the end (-1 is the last), ``inner`` elements make a unit."""
+    """Where units lie in a tensor: ``axis`` counts from the end (-1 is the last), ``inner`` elements make a unit.
+
+    All of them lie there ``copies`` times, one copy after the other: queries, keys and values of joint projections.
+    """
 
     axis: int
     inner: int
+    copies: int = 1
 
 
 class RefusedError(Exception):
@@ -32,6 +36,14 @@ class CoarserError(Exception):
     def __init__(self, units: int) -> None:
         super().__init__(units)
         self.units = units
+
+
+class CopiesError(Exception):
+    """The units lie there several times, one after the other: a projection is cut into ``copies`` equal parts."""
+
+    def __init__(self, copies: int) -> None:
+        super().__init__(copies)
+        self.copies = copies
 
 
 class Walk:
@@ -72,7 +84,7 @@ class Walk:
         self._lanes[id(tensor)] = lane
         self._left.append((tensor, lane))
 
-    def place(self, into: list[Place], node: gs.Node, index: int, axis: int, inner: int) -> None:
+    def place(self, into: list[Place], node: gs.Node, index: int, axis: int, inner: int, *, copies: int = 1) -> None:
         """The units lie in a constant.
 
         Raises:
@@ -81,21 +93,20 @@ class Walk:
         chain = trace(node.inputs[index])
         if chain is None:
             raise RefusedError(f"{describe(node)} multiplies by what is computed at run time")
-        if chain.layout.shape[axis] != self.group.units * inner:
-            raise RefusedError(
-                f"{describe(node)} has {chain.layout.shape[axis]} where they take {self.group.units * inner}"
-            )
+        wanted = self.group.units * inner * copies
+        if chain.layout.shape[axis] != wanted:
+            raise RefusedError(f"{describe(node)} has {chain.layout.shape[axis]} where they take {wanted}")
         key = (id(node), index, axis)
         if key not in self._places:
             self._places.add(key)
-            into.append(Place(node, index, axis, inner, self._uses(node)))
+            into.append(Place(node, index, axis, inner, self._uses(node), copies))
 
-    def target(self, node: gs.Node, position: int, inner: int) -> None:
-        """A number in the target of a Reshape is ``units * inner``."""
-        key = (id(node), 1, position)
+    def target(self, node: gs.Node, position: int, inner: int, index: int = 1) -> None:
+        """A number in the target of a Reshape, or where a Slice begins or ends, is ``units * inner``."""
+        key = (id(node), index, position)
         if key not in self._places:
             self._places.add(key)
-            self.group.targets.append(Place(node, 1, position, inner))
+            self.group.targets.append(Place(node, index, position, inner))
 
     def _uses(self, node: gs.Node) -> int:
         """How often a node multiplies by its weight for one sample: positions of an image, or of a sequence."""
