@@ -185,11 +185,11 @@ def _show_totals(inspection: Inspection, console: Console) -> None:
     tied = sum(bool(site.aliases) for site in inspection.sites)
     shared = f", {tied} stored more than once" if tied else ""
     earlier = None if inspection.sites else compressed_before(model)
-    words = f"{len(inspection.sites)}, {text.size(inspection.nbytes)}{shared}"
+    words = f"{len(inspection.sites)}, {text.size(inspection.nbytes)}{shared}" if inspection.sites else text.NO_WEIGHTS
     facts.add("weights", f"already compressed by regc ({earlier})" if earlier else words)
     rest = text.size(max(0, total - inspection.nbytes))
     facts.add("the rest", f"{rest}: biases, norms, other constants and the graph itself")
-    for index, pass_ in enumerate(() if earlier else inspection.passes):
+    for index, pass_ in enumerate(inspection.passes if inspection.sites else ()):
         facts.add(pass_.name, _outlook(inspection, index))
     facts.show()
 

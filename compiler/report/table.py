@@ -149,7 +149,7 @@ def _add_totals(report: Report, facts: Facts) -> None:
     words = f"{len(report.changed)} of {len(report.records)} changed, {text.size(before)}"
     if report.changed:
         words += f" -> {text.size(after)} ({text.ratio(before, after)} smaller)"
-    none = f"already compressed by regc ({report.earlier})" if report.earlier else "none that a pass could take"
+    none = f"already compressed by regc ({report.earlier})" if report.earlier else text.NO_WEIGHTS
     if report.records or not report.units:
         facts.add("weights", words if report.records else none)
     ways = "\n".join(f"{times} x {way}" for way, times in emissions(report.records))

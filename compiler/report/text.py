@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
+NO_WEIGHTS = "none that a pass could take"
+
 
 def size(nbytes: float) -> str:
     """Bytes in decimal units with three digits: ``590 kB``."""

@@ -13,6 +13,7 @@ from regc.compiler.model import from_proto
 from regc.compiler.passes import Pass
 from regc.compiler.report.inspection import inspect_model, inspection_data, show_inspection
 from regc.passes import RF8, Int, LowRank, Ternary
+from support import model as bare
 
 from .models import two
 from .reports import words
@@ -86,3 +87,12 @@ def test_a_table_of_many_passes_has_room_for_bytes_alone(tmp_path: Path) -> None
     assert "rank 8" in few
     assert "rank 8" not in many
     assert many.count(" kB") == 5
+
+
+def test_a_model_without_weights_has_nothing_to_say_of_passes(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    onnx.save(bare("g (float[3] x) => (float[3] y) { y = Relu(x) }"), tmp_path / "bare.onnx")
+    show_inspection(inspect_model(load(tmp_path / "bare.onnx"), [RF8()]), console)
+    out: Any = console.file
+    assert "weights none that a pass could take" in words(out.getvalue())
+    assert "rf8" not in out.getvalue()
