@@ -11,6 +11,7 @@ PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=
 .PHONY: demo test bench lint clean compatibility sanitize neon cuda
 
 $(INSTALLED): $(SOURCES)
+	@echo "installing regc and what it is developed with into $(VENV): a few minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet ".[dev]"
