@@ -96,7 +96,8 @@ class Effects:
             return iter(())
         batch = max((len(array) for array in first.values() if array.ndim), default=1)
         count = -(-SAMPLES // max(1, batch))
-        total = self.feeds.count(inputs) or count
+        known = self.feeds.count(inputs) if self.feeds.limit is None else None  # a limit may be more than there is
+        total = known or count
         spread = {int((index + 0.5) * total / count) for index in range(count)} if total > count else set(range(count))
         return (feed for index, feed in enumerate(islice(self.feeds.of(inputs), total)) if index in spread)
 

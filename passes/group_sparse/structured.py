@@ -134,7 +134,11 @@ def shared(removal: Removal, surveyed: Iterator[Units], measure: Measure) -> Map
 
 
 def channels_at_a_time() -> int:
-    """How many channels ONNX Runtime convolves at a time on this machine: as many as a vector register holds."""
+    """How many channels ONNX Runtime convolves at a time on this machine: as many as a vector register holds.
+
+    ResNet-20, one thread, AVX-512, a batch of 1 / 16, speed over the original: without 30 % of the filters of each
+    layer 0.91 / 0.90, without 30 % of the multiplications in multiples of 16 filters 1.15 / 1.19.
+    """
     return _WIDE if "avx512f" in cpu.flags() else _NARROW
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from regc.compiler import Statistics, compile_model
+from regc.compiler import Calibration, Statistics, compile_model
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Consumer, Kept, Refusal, Units
 from regc.passes import GroupSparse
@@ -88,6 +88,16 @@ def test_one_budget_spares_the_layer_that_matters() -> None:
     assert left["middle"] < 12
     assert 40 <= left.get("up_w", 32) + left["middle"] <= 42
     assert lost(proto, shared, x) < lost(proto, alike, x)
+
+
+def test_a_limit_beyond_the_inputs_that_there_are_leaves_the_budget_shared() -> None:
+    few = feeds(8, 16)
+    _, left = kept(
+        layers(),
+        "group-sparse{groups=channels,sparsity=0.25,measure=count}",
+        Calibration(lambda: iter(few), samples=10000),
+    )
+    assert left["middle"] < 12
 
 
 def test_budgets_by_size_and_by_cost() -> None:
