@@ -20,9 +20,10 @@ from regc.passes.group_sparse import eliminate, proximal
 from regc.passes.group_sparse.eliminate import Float64, blocks_of
 from regc.passes.group_sparse.envelope import largest
 from regc.passes.group_sparse.plan import WHOLE, curve, levels
-from regc.passes.group_sparse.structured import KINDS, Measure, Method, Removal, shared
+from regc.passes.group_sparse.structured import Measure, Method, Removal, shared
 from regc.passes.group_sparse.term import BlockSparse, label, packed_nbytes
 from regc.passes.neuron_mask.exact import exact
+from regc.passes.units import KINDS, unasked
 from regc.runtime_ops.formats.block_sparse import BLOCKS, TILE
 
 _BLOCKS = re.compile(rf"blocks\({TILE}x(\d+)\)")
@@ -124,7 +125,7 @@ class GroupSparse(Pass):
     def choose(self, units: Units) -> Kept | Refusal:  # noqa: D102
         if not self.exact:
             return self._removal.choose(units)
-        reason = self._removal.unasked(units) if self.groups in KINDS else None
+        reason = unasked(units, self.groups) if self.groups in KINDS else None
         return Refusal(reason) if reason else exact(units)
 
     def apportion(self, surveyed: Iterator[Units]) -> Mapping[str, Pass | Refusal]:  # noqa: D102

@@ -23,17 +23,11 @@ from regc.passes.group_sparse.eliminate import Float64
 from regc.passes.group_sparse.envelope import largest
 from regc.passes.neuron_mask.removal import Read, norms, prices, refit
 from regc.passes.neuron_mask.static import UNSEEN, Score, masked, reads_of, small, without
+from regc.passes.units import unasked
 
 Measure = Literal["size", "cost", "count"]
 Method = Literal["eliminate", "prox", "energy"]
 
-KINDS = {
-    "neurons": ("neurons",),
-    "filters": ("filters",),
-    "channels": ("neurons", "filters"),
-    "heads": ("heads",),
-}
-"""What each choice removes. An input channel of a weight is what others compute, a filter or a neuron."""
 _SCORES: Mapping[Method | None, Score | None] = {"eliminate": "eliminate", "energy": "wina", None: None}
 _WIDE, _NARROW = 16, 8
 _MOST = 97
@@ -53,7 +47,7 @@ class Removal:
 
     def refuses(self, units: Units) -> str | None:
         """Why these units are left alone, from their number and kind alone."""
-        if reason := self.unasked(units):
+        if reason := unasked(units, self.groups):
             return reason
         step = self.step(units.kind)
         if units.units > step:
@@ -64,11 +58,6 @@ class Removal:
                 "that fewer would take as long; multiple=1 removes some all the same, for size"
             )
         return f"{units.units} {units.kind} are too few to remove any of them and keep a multiple of {step}"
-
-    def unasked(self, units: Units) -> str | None:
-        """Why these units are left alone when others were asked for."""
-        other = f"they are {units.kind}, and groups={self.groups} were asked for"
-        return None if units.kind in KINDS[self.groups] else other
 
     def step(self, kind: str) -> int:
         """Kept units are a multiple of this."""

@@ -16,6 +16,7 @@ from regc.passes.neuron_mask.dynamic import Skipping, gated, loses, unfit
 from regc.passes.neuron_mask.exact import exact
 from regc.passes.neuron_mask.static import masked, polarized
 from regc.passes.neuron_mask.term import Gated
+from regc.passes.units import unasked
 
 UNSEEN = "needs calibration inputs, and what flows into this weight is not known"
 WHOLE = Refusal("uses all of its inputs: to skip any costs more than in other weights")
@@ -49,6 +50,11 @@ class NeuronMask(Pass):
         "static: share of the units of each layer that stay; 1 removes only what changes no output: units that are "
         "constant over the calibration inputs, unread, or there twice",
         "above 0, at most 1",
+    )
+    groups: Literal["neurons", "filters", "channels", "heads", "all"] | None = option(
+        None,
+        "static: units that go: neurons of hidden layers, filters of convolutions, both (channels), attention heads, "
+        "or all of them; none: channels, and all with keep=1",
     )
     sparsity: float = option(0.5, "share of the inputs that are skipped, over the calibration rows", "above 0, below 1")
     score: Literal["eliminate", "wina", "magnitude", "ipr", "gap"] | None = option(
@@ -90,6 +96,8 @@ class NeuronMask(Pass):
                 f"neuron-mask: keep must be above 0 and at most 1, and goes with mode=static alone and not with "
                 f"score=gap, got {self.keep}"
             )
+        if self.groups is not None and not self.removes:
+            raise UsageError(f"neuron-mask: groups={self.groups} is for mode=static, which removes units")
         if self.score in ("eliminate", "ipr", "gap") and not self.removes:
             raise UsageError(f"neuron-mask: score={self.score} is for mode=static, which removes units")
         if self.gates is not None and not 0 <= self.gates < 1:
@@ -169,6 +177,8 @@ class NeuronMask(Pass):
         return super().unit_needs | ({"quantiles"} if sampled else frozenset())
 
     def choose(self, units: Units) -> Kept | Refusal:  # noqa: D102
+        if reason := unasked(units, self.groups or ("all" if self.keep == 1 else "channels")):
+            return Refusal(reason)
         if self.keep == 1:
             return exact(units)
         if self.keep is None:

@@ -11,7 +11,7 @@ import pytest
 from regc.compiler import Calibration, Statistics, compile_model
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Consumer, Kept, Refusal, Units
-from regc.passes import GroupSparse
+from regc.passes import GroupSparse, NeuronMask
 from regc.passes.group_sparse import structured
 from tests.support import Array, model, normal, run
 
@@ -154,8 +154,16 @@ def test_channels_follow_the_cpu(flags: str, channels: int, monkeypatch: pytest.
 
 def test_other_kinds_stay() -> None:
     answer = GroupSparse(groups="heads").choose(surveyed("a", 0.1))
-    assert answer == Refusal("they are neurons, and groups=heads were asked for")
+    assert answer == Refusal("they are neurons, which groups=heads leaves; groups=neurons or all takes them")
     assert isinstance(GroupSparse(groups="channels").choose(surveyed("a", 0.1)), Kept)
+
+
+def test_neuron_mask_takes_heads_when_asked() -> None:
+    heads = surveyed("a", 0.1, units=4, kind="heads", inner=8)
+    answer = NeuronMask(keep=0.5).choose(heads)
+    assert answer == Refusal("they are heads, which groups=channels leaves; groups=heads or all takes them")
+    assert all(isinstance(NeuronMask(keep=0.5, groups=kind).choose(heads), Kept) for kind in ("heads", "all"))
+    assert "groups" not in str(NeuronMask(keep=1).choose(heads))
 
 
 def test_zero_blocks_and_dead_units_go_without_a_loss() -> None:
