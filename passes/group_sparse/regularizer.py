@@ -3,7 +3,7 @@
     envelope = Envelope(optimizer, model, sparsity=0.5, steps=1000)
     ...                                           # train 1000 steps as ever
     envelope.finish()
-    torch.onnx.export(model, ...)                 # then: regc compile model.onnx --passes "group-sparse{sparsity=0.5}"
+    torch.onnx.export(model, ...)                 # then: regc compile model.onnx --passes "group-sparse{exact=true}"
 
 After a step of rate ``eta`` all groups of a weight are multiplied by the factors of the proximal operator of
 ``eta * strength`` times the envelope (:mod:`regc.passes.group_sparse.envelope`), which draws all but k of them to zero.
@@ -15,9 +15,10 @@ same share of every weight, and falls from all groups to its goal on the cubic s
 only in the limit, from ``falling`` of the steps on it is made so. The k groups of largest norm stay and train on,
 without shrinking, the others are zero.
 
-Blocks are those of the pass ``group-sparse``, which at the same sparsity, without calibration inputs, keeps just these.
-Columns (of a layer: what one of its inputs is multiplied by) that are zero make units of the layer before unread, and
-rows (filters) make constant ones; ``neuron-mask{keep=1}`` takes both out of the graph.
+Blocks are those of the pass ``group-sparse``, which with ``exact=true``, or at the same sparsity and without
+calibration inputs, keeps just these. Columns (of a layer: what one of its inputs is multiplied by) that are zero make
+units of the layer before unread, and rows (filters) make constant ones; ``neuron-mask{keep=1}`` takes both out of the
+graph.
 """
 
 from __future__ import annotations

@@ -36,14 +36,14 @@ def norms(layer: nn.Linear, block: int = 1) -> np.ndarray:
     return np.sqrt(energies(layer.weight.detach().numpy(), None, block))
 
 
-@pytest.mark.parametrize("block", [1, 4])
-def test_the_pass_keeps_the_trained_blocks_and_changes_nothing(block: int) -> None:
+@pytest.mark.parametrize(("block", "how"), [(1, "exact=true"), (4, "sparsity=0.75")])
+def test_the_pass_keeps_the_trained_blocks_and_changes_nothing(block: int, how: str) -> None:
     model = trained(groups=f"blocks(16x{block})")
     for layer in (model[0], model[2]):
         found = norms(layer, block)
         assert np.count_nonzero(found) == round(0.25 * found.size)
     proto = exported(model, DATA[0])
-    result = compile_model(proto, f"group-sparse{{sparsity=0.75,groups=blocks(16x{block}),include=[0-2].weight}}")
+    result = compile_model(proto, f"group-sparse{{{how},groups=blocks(16x{block}),include=[0-2].weight}}")
     changed = {record.info.name: record for record in result.records if record.changed}
     assert changed.keys() == {"0.weight", "2.weight"}
     assert all(record.error == 0 for record in changed.values())
