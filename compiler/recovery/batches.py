@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -98,10 +99,24 @@ class Batches:
                 yield [pieces[index] for index in order[start : start + together]]
 
     def judging(self) -> Iterator[Batch]:
-        """The held-out samples."""
-        for group, indices in enumerate(self.held_out):
-            for chosen in _cut(indices, 2 * self.batch):
-                yield self._taken(group, chosen)
+        """The held-out samples, and once more as training mixes them.
+
+        What the passes fitted has seen all calibration inputs, and nothing else: it would win on these alone.
+        """
+        for group, chosen in self._kept:
+            yield self._taken(group, chosen)
+        yield from self._mixed
+
+    @property
+    def _kept(self) -> list[Piece]:
+        return [(group, chosen) for group, kept in enumerate(self.held_out) for chosen in _cut(kept, 2 * self.batch)]
+
+    @cached_property
+    def _mixed(self) -> list[Batch]:
+        rng = np.random.default_rng(0)
+        return [
+            self._taken(*piece, self.mix(self._inputs(*piece), rng)) for piece in self._kept if self.mix is not None
+        ]
 
     def samples(self, batch: Batch) -> int:
         """How many samples a batch has."""
