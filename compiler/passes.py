@@ -209,6 +209,10 @@ class Pass(ABC):
         """What :meth:`choose` wants to know of what flows into the consumers of units."""
         return frozenset({"moments", "gram"})
 
+    def leaves(self, kind: str) -> str | None:
+        """Why all units of a kind stay, by the options alone; None where they may go. Nothing is gathered for them."""
+        return None
+
     def choose(self, units: Units) -> Kept | Refusal:
         """Which units stay, and what makes up for the others. Called only when it :attr:`removes`; the inputs of
         consumers have what :attr:`unit_needs` asks for.

@@ -43,7 +43,7 @@ def run_removal(
     at = {(id(reader.node), reader.role.index): site for site in sites for reader in site.readers}
     groups = find_groups(model)
     for group in groups:
-        group.refusal = group.refusal or _unselected(group, at, (selection, own))
+        group.refusal = group.refusal or pass_.leaves(group.kind) or _unselected(group, at, (selection, own))
     free = [group for group in groups if group.refusal is None]
     read = {id(_site(place, at)) for group in free for place in group.consumers}
     inflows = _inflows(model, [(site, pass_.unit_needs) for site in sites if id(site) in read], inputs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from regc.compiler.passes import Units
-
 KINDS = {
     "neurons": ("neurons",),
     "filters": ("filters",),
@@ -14,8 +12,8 @@ KINDS = {
 """What each choice removes. An input channel of a weight is what others compute, a filter or a neuron."""
 
 
-def unasked(units: Units, groups: str) -> str | None:
-    """Why these units are left alone when others were asked for."""
-    if units.kind in KINDS[groups]:
+def unasked(kind: str, groups: str) -> str | None:
+    """Why units of a kind are left alone when others were asked for."""
+    if kind in KINDS[groups]:
         return None
-    return f"they are {units.kind}, which groups={groups} leaves; groups={units.kind} or all takes them"
+    return f"they are {kind}, which groups={groups} leaves; groups={kind} or all takes them"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regc.compiler.errors import UsageError
+from regc.compiler.errors import RegcError, UsageError
 from regc.compiler.feeds.archives import Header
 from regc.compiler.feeds.files import Archive, JsonLines
 from regc.compiler.feeds.imported import imported
@@ -161,11 +161,22 @@ class _Called(Source):
         self.size = None
 
     def feeds(self, inputs: Sequence[Input], indices: Sequence[int] | None) -> Iterator[Feed]:
-        made = self.function()
-        if not isinstance(made, Iterable):
-            raise UsageError(f"{self.words} gave {type(made).__name__}; it must give feeds, for example by yield")
-        for index, feed in enumerate(made):
+        for index, feed in enumerate(self._made()):
             yield checked(feed, f"feed {index} of {self.words}", inputs)
+
+    def _made(self) -> Iterator[Feed]:
+        """What the callable gives; whatever it raises is told as its own."""
+        try:
+            made = self.function()
+            if not isinstance(made, Iterable):
+                raise UsageError(f"{self.words} gave {type(made).__name__}; it must give feeds, for example by yield")
+            yield from made
+        except RegcError:
+            raise
+        except Exception as error:
+            raise RegcError(
+                f"{self.words} failed ({type(error).__name__}: {error}); call it by itself to see where"
+            ) from error
 
 
 def checked(feed: object, place: str, inputs: Sequence[Input]) -> Feed:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx.helper
 import onnx_graphsurgeon as gs
 
@@ -29,6 +30,10 @@ class Chain:
     source: gs.Tensor
     layout: Layout
     dtype: np.dtype[Any]
+
+    def values(self) -> npt.NDArray[Any]:
+        """The values of the tensor, read from the file where they are there still."""
+        return np.asarray(self.layout.apply(load_values(constant_of(self.source))).astype(self.dtype))
 
 
 def numpy_type(dtype: Any) -> np.dtype[Any]:

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
-from regc.compiler.model import load_values
 from regc.compiler.sites.chains import FLOATS, numpy_type, trace
 from regc.compiler.structure.group import Group, Place
 from regc.compiler.structure.rules import ELEMENTWISE
@@ -59,8 +58,7 @@ class Certain:
 
     def _found(self, tensor: gs.Tensor) -> Float64 | None:
         if (chain := trace(tensor)) is not None:
-            constant = chain.source if isinstance(chain.source, gs.Constant) else chain.source.inputs[0].attrs["value"]
-            return np.asarray(chain.layout.apply(load_values(constant)), np.float64)
+            return chain.values().astype(np.float64)
         node = tensor.inputs[0] if tensor.inputs else None
         if node is None or node.domain not in (None, "", "ai.onnx") or node.outputs[0] is not tensor:
             return None

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
-from regc.compiler.model import load_values
 from regc.compiler.sites.chains import trace
 
 Array = npt.NDArray[Any]
@@ -36,8 +35,7 @@ class Place:
         """The constant, as the node reads it."""
         chain = trace(self.node.inputs[self.index])
         assert chain is not None, "a place is a constant"
-        constant = chain.source if isinstance(chain.source, gs.Constant) else chain.source.inputs[0].attrs["value"]
-        return np.asarray(chain.layout.apply(load_values(constant)).astype(chain.dtype))
+        return chain.values()
 
     def by_unit(self, units: int) -> Array:
         """The constant as one row a unit, ``[units, elements]``."""

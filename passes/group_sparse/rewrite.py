@@ -122,11 +122,11 @@ class GroupSparse(Pass):
     def unit_needs(self) -> frozenset[Need]:  # noqa: D102
         return frozenset({"moments"}) if self.exact else super().unit_needs
 
+    def leaves(self, kind: str) -> str | None:  # noqa: D102
+        return unasked(kind, self.groups) if self.groups in KINDS else None
+
     def choose(self, units: Units) -> Kept | Refusal:  # noqa: D102
-        if not self.exact:
-            return self._removal.choose(units)
-        reason = unasked(units, self.groups) if self.groups in KINDS else None
-        return Refusal(reason) if reason else exact(units)
+        return exact(units) if self.exact else self._removal.choose(units)
 
     def apportion(self, surveyed: Iterator[Units]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
         found = shared(self._removal, surveyed, self.measure)
@@ -137,7 +137,7 @@ class GroupSparse(Pass):
 
     @property
     def _removal(self) -> Removal:
-        return Removal(self.groups, self.sparsity, self.method, self.multiple)
+        return Removal(self.sparsity, self.method, self.multiple)
 
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
         zero: list[npt.NDArray[np.bool_]] = []

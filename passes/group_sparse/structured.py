@@ -23,7 +23,6 @@ from regc.passes.group_sparse.eliminate import Float64
 from regc.passes.group_sparse.envelope import largest
 from regc.passes.neuron_mask.removal import Read, norms, prices, refit
 from regc.passes.neuron_mask.static import UNSEEN, Score, masked, reads_of, small, without
-from regc.passes.units import unasked
 
 Measure = Literal["size", "cost", "count"]
 Method = Literal["eliminate", "prox", "energy"]
@@ -40,15 +39,12 @@ class Removal:
     convolutions of ONNX Runtime on this machine gain by).
     """
 
-    groups: str
     sparsity: float
     method: Method | None
     multiple: int | None
 
     def refuses(self, units: Units) -> str | None:
-        """Why these units are left alone, from their number and kind alone."""
-        if reason := unasked(units, self.groups):
-            return reason
+        """Why these units are left alone, from their number alone."""
         step = self.step(units.kind)
         if units.units > step:
             return None
@@ -74,7 +70,7 @@ class Removal:
         if count >= units.units:
             return Refusal(f"kept whole: {self.sparsity:.3g} of {units.units} {units.kind} is less than {step} of them")
         if self.method != "prox":
-            return masked(units, count / units.units, _SCORES[self.method], "samples", compensate=True)
+            return masked(units, count, _SCORES[self.method], "samples", compensate=True)
         reads = reads_of(units)
         if reads is None:
             return Refusal(f"method=prox {UNSEEN}")

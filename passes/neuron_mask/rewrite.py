@@ -176,14 +176,15 @@ class NeuronMask(Pass):
         sampled = self.score == "ipr" and self.basis == "samples"
         return super().unit_needs | ({"quantiles"} if sampled else frozenset())
 
+    def leaves(self, kind: str) -> str | None:  # noqa: D102
+        return unasked(kind, self.groups or ("all" if self.keep == 1 else "channels"))
+
     def choose(self, units: Units) -> Kept | Refusal:  # noqa: D102
-        if reason := unasked(units, self.groups or ("all" if self.keep == 1 else "channels")):
-            return Refusal(reason)
         if self.keep == 1:
             return exact(units)
         if self.keep is None:
             return polarized(units, self.compensate)
-        return masked(units, self.keep, self.score, self.basis, compensate=self.compensate)
+        return masked(units, max(1, round(self.keep * units.units)), self.score, self.basis, compensate=self.compensate)
 
     @property
     def _unhurried(self) -> bool:

@@ -19,9 +19,8 @@ MOST_INPUTS = 4096
 UNSEEN = "needs calibration inputs, and what flows into a weight that reads them is not known"
 
 
-def masked(units: Units, share: float, score: Score | None, basis: Basis, *, compensate: bool) -> Kept | Refusal:
-    """The share of the units that matters most, with the weights that read them made up for the others."""
-    count = max(1, round(share * units.units))
+def masked(units: Units, count: int, score: Score | None, basis: Basis, *, compensate: bool) -> Kept | Refusal:
+    """So many units, those that matter most, with the weights that read them made up for the others."""
     if count >= units.units:
         return Refusal(f"{units.units} units are too few to remove any of them")
     reads = reads_of(units)
@@ -82,14 +81,7 @@ def _prices(units: Units, score: Score | None) -> npt.NDArray[np.float64]:
     return prices if known else prices * np.square(units.scales)
 
 
-def _span(unit: int, consumer: Consumer, units: int) -> slice:
-    inner = consumer.weight.shape[1] // units
-    return slice(unit * inner, (unit + 1) * inner)
-
-
 def _only(consumer: Consumer, keep: npt.NDArray[np.intp], units: int) -> npt.NDArray[np.float32]:
-    found = np.zeros_like(consumer.weight)
-    for unit in keep:
-        span = _span(int(unit), consumer, units)
-        found[:, span] = consumer.weight[:, span]
-    return found
+    """The weight without the columns of all other units."""
+    kept = np.repeat(np.isin(np.arange(units), keep), consumer.weight.shape[1] // units)
+    return np.where(kept, consumer.weight, np.float32(0))

@@ -101,7 +101,7 @@ def test_a_limit_beyond_the_inputs_that_there_are_leaves_the_budget_shared() -> 
 
 
 def test_budgets_by_size_and_by_cost() -> None:
-    removal = structured.Removal("neurons", 0.25, None, None)
+    removal = structured.Removal(0.25, None, None)
     units = [surveyed("a", 0.1), surveyed("b", 0.1)]
     size, cost = (structured.shared(removal, iter(units), measure) for measure in ("size", "cost"))  # type: ignore[arg-type]
     shares = {name: share if isinstance(share, float) else 0.0 for name, share in size.items()}
@@ -113,7 +113,7 @@ def test_budgets_by_size_and_by_cost() -> None:
 
 def test_filters_stay_in_multiples_within_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(structured, "channels_at_a_time", lambda: 16)
-    removal = structured.Removal("filters", 0.3, None, None)
+    removal = structured.Removal(0.3, None, None)
     sets = [surveyed("a", 0.1, 64, "filters", 9), surveyed("b", 0.4, 64, "filters", 9), surveyed("c", 1, 16, "filters")]
     found = structured.shared(removal, iter(sets), "size")
     assert set(found) == {"a", "b"}
@@ -153,17 +153,20 @@ def test_channels_follow_the_cpu(flags: str, channels: int, monkeypatch: pytest.
 
 
 def test_other_kinds_stay() -> None:
-    answer = GroupSparse(groups="heads").choose(surveyed("a", 0.1))
-    assert answer == Refusal("they are neurons, which groups=heads leaves; groups=neurons or all takes them")
+    result = compile_model(layers(), "group-sparse{groups=heads}", calibration=feeds(4, 16))
+    words = "they are neurons, which groups=heads leaves; groups=neurons or all takes them"
+    assert not result.changed and words in {record.reason for record in result.units}
     assert isinstance(GroupSparse(groups="channels").choose(surveyed("a", 0.1)), Kept)
 
 
 def test_neuron_mask_takes_heads_when_asked() -> None:
     heads = surveyed("a", 0.1, units=4, kind="heads", inner=8)
-    answer = NeuronMask(keep=0.5).choose(heads)
-    assert answer == Refusal("they are heads, which groups=channels leaves; groups=heads or all takes them")
-    assert all(isinstance(NeuronMask(keep=0.5, groups=kind).choose(heads), Kept) for kind in ("heads", "all"))
-    assert "groups" not in str(NeuronMask(keep=1).choose(heads))
+    words = "they are heads, which groups=channels leaves; groups=heads or all takes them"
+    assert NeuronMask(keep=0.5).leaves("heads") == words
+    for groups in ("heads", "all"):
+        asked = NeuronMask(keep=0.5, groups=groups)
+        assert asked.leaves("heads") is None and isinstance(asked.choose(heads), Kept)
+    assert NeuronMask(keep=1).leaves("heads") is None
 
 
 def test_zero_blocks_and_dead_units_go_without_a_loss() -> None:

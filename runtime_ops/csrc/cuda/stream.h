@@ -50,17 +50,23 @@ REGC_DEVICE size_t row_of(const StreamArgs& a, const Place& at, unsigned r) {
   return at.row + r < a.rows ? at.row + r : 0;
 }
 
+// The trits of four outputs, plus one.
+template <class Codes>
+REGC_DEVICE void fields_of(const Word4& codes, uint32_t (&field)[4][Codes::kSteps]) {
+  uint32_t word[4];
+  words_of(codes, word);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) Codes::fields(word[i], field[i]);
+}
+
 template <class Codes>
 struct TernaryStream {
   using Sum = int32_t;
 
   template <int kRows>
   REGC_DEVICE static void add(const StreamArgs& a, const Place& at, const Word4& codes, Sum (&sum)[4][kRows]) {
-    uint32_t word[4];
     uint32_t field[4][Codes::kSteps];
-    words_of(codes, word);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) Codes::fields(word[i], field[i]);
+    fields_of<Codes>(codes, field);
     const uint32_t multipliers = multipliers_of(a.weight, at);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -113,11 +119,8 @@ struct TernaryFloatStream {
 
   template <int kRows>
   REGC_DEVICE static void add(const StreamArgs& a, const Place& at, const Word4& codes, Sum (&sum)[4][kRows]) {
-    uint32_t word[4];
     uint32_t field[4][Codes::kSteps];
-    words_of(codes, word);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) Codes::fields(word[i], field[i]);
+    fields_of<Codes>(codes, field);
     const uint32_t multipliers = multipliers_of(a.weight, at);
     float part[4][kRows] = {};
 #pragma unroll

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regc.compiler import UsageError
+from regc.compiler import RegcError, UsageError
 from regc.compiler.feeds.inputs import Feed, Input
 from regc.compiler.feeds.sources import open_feeds
 
@@ -162,6 +162,16 @@ def test_a_callable_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]:
         with pytest.raises(UsageError, match=words):
             feeds_of(name, X)
+
+
+@pytest.mark.parametrize("error", [KeyError("nothing"), StopIteration()])
+def test_what_a_callable_raises_is_told_as_its_own(error: Exception) -> None:
+    def made() -> Iterator[Feed]:
+        yield {"x": rows(1)}
+        raise error
+
+    with pytest.raises(RegcError, match=r"made failed \((KeyError|RuntimeError).*call it by itself to see where"):
+        feeds_of(made, X)
 
 
 def test_a_feed_that_does_not_fit_is_numbered() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.compiler.structure.units import check, refusals
 from tests.support import model, normal
 
-ATTENTION = """g (float[b, 5, 8] x) => (float[b, 5, 8] y) {
+PROJECTED = """
     q = MatMul (x, q_w)
     q4 = Reshape (q, split)
     qt = Transpose <perm: ints = [0, 2, 1, 3]> (q4)
@@ -18,7 +18,9 @@ ATTENTION = """g (float[b, 5, 8] x) => (float[b, 5, 8] y) {
     kt = Transpose <perm: ints = [0, 2, 3, 1]> (k4)
     v = MatMul (x, v_w)
     v4 = Reshape (v, split)
-    vt = Transpose <perm: ints = [0, 2, 1, 3]> (v4)
+    vt = Transpose <perm: ints = [0, 2, 1, 3]> (v4)"""
+ATTENTION = """g (float[b, 5, 8] x) => (float[b, 5, 8] y) {
+    PROJECTED
     s = MatMul (qt, kt)
     p = Softmax <axis: int = AXIS> (s)
     o = MatMul (p, vt)
@@ -31,7 +33,7 @@ ATTENTION = """g (float[b, 5, 8] x) => (float[b, 5, 8] y) {
 def attention(axis: int = -1) -> onnx.ModelProto:
     weights = {f"{name}_w": normal(8, 8, seed=seed) for seed, name in enumerate("qkvo")}
     targets = {"split": np.array([0, 0, 4, 2]), "join": np.array([0, 0, 8])}
-    return model(ATTENTION.replace("AXIS", str(axis)), **weights, **targets)
+    return model(ATTENTION.replace("PROJECTED", PROJECTED).replace("AXIS", str(axis)), **weights, **targets)
 
 
 def test_heads_of_attention() -> None:
@@ -49,15 +51,7 @@ def test_softmax_over_heads_is_refused() -> None:
 
 
 MASKED = """g (float[b, s, 8] x, int64[b, s] mask) => (float[b, s, 8] y) {
-    q = MatMul (x, q_w)
-    q4 = Reshape (q, split)
-    qt = Transpose <perm: ints = [0, 2, 1, 3]> (q4)
-    k = MatMul (x, k_w)
-    k4 = Reshape (k, split)
-    kt = Transpose <perm: ints = [0, 2, 3, 1]> (k4)
-    v = MatMul (x, v_w)
-    v4 = Reshape (v, split)
-    vt = Transpose <perm: ints = [0, 2, 1, 3]> (v4)
+    PROJECTED
     sizes = Shape (x)
     batch = Gather (sizes, first)
     length = Gather (sizes, second)
@@ -87,7 +81,12 @@ def masked(heads: str = "minus", rest: str = "minus") -> onnx.ModelProto:
     ints = {"split": [0, 0, -1, 2], "first": [0], "second": [1], "between": [1, 2], "minus": [-1], "all": [4]}
     constants = {name: np.array(value) for name, value in (ints | {"eight": [8]}).items()}
     floats = {"zero": np.array(0, np.float32), "least": np.array(-1e9, np.float32)}
-    return model(MASKED.replace("HEADS", heads).replace("REST", rest), **weights, **constants, **floats)
+    return model(
+        MASKED.replace("PROJECTED", PROJECTED).replace("HEADS", heads).replace("REST", rest),
+        **weights,
+        **constants,
+        **floats,
+    )
 
 
 def test_heads_that_share_a_mask_whose_shape_is_computed() -> None:
