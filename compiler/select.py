@@ -79,5 +79,8 @@ class Selection:
 
 def _suggest(text: str, sites: Sequence[SiteInfo]) -> str:
     if text.startswith("op:"):
-        return nearest(text, sorted({f"op:{op}" for site in sites for op in site.op_types}))
+        # Compared without the prefix, by which every name would be half alike.
+        known = sorted({op for site in sites for op in site.op_types})
+        hint = nearest(text.removeprefix("op:"), known).replace('"', '"op:', 1)
+        return hint or f"; those of this model are {', '.join(f'op:{op}' for op in known) or 'none'}"
     return nearest(text.strip("*"), [name for site in sites for name in (site.name, *site.users)])

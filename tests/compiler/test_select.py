@@ -53,6 +53,11 @@ def test_no_match_is_an_error_that_names_the_nearest(selector: str, hint: str) -
         chosen(selector)
 
 
+def test_operators_of_another_model_are_answered_with_those_of_this() -> None:
+    with pytest.raises(UsageError, match="matches no weight; those of this model are op:Conv, op:Gemm, op:MatMul"):
+        chosen("op:Attention")
+
+
 def test_a_size_without_comparison_is_an_error() -> None:
     with pytest.raises(UsageError, match="size:>=1M"):
         chosen("size:big")
