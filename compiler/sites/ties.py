@@ -25,11 +25,13 @@ def tied_groups(holders: Sequence[Holder]) -> list[list[Holder]]:
     groups: list[list[Holder]] = []
     by_sample: dict[bytes, list[list[Holder]]] = {}
     for holder in sorted(holders, key=_multiplied_first):
-        group = _find(holder, by_sample)
+        prints = _fingerprints(holder)
+        group = _find(holder, prints, by_sample)
         if group is None:
             group = []
             groups.append(group)
-            by_sample.setdefault(_fingerprint(holder, turned=False), []).append(group)
+            for plain in prints[:1]:
+                by_sample.setdefault(plain, []).append(group)
         group.append(holder)
     order = {id(holder): position for position, holder in enumerate(holders)}
     return sorted(groups, key=lambda group: min(order[id(holder)] for holder in group))
@@ -39,23 +41,25 @@ def _multiplied_first(holder: Holder) -> bool:
     return not any(reader.role.multiplied for reader in holder.readers)
 
 
-def _find(holder: Holder, by_sample: dict[bytes, list[list[Holder]]]) -> list[Holder] | None:
-    if np.prod(holder.layout.shape) < MIN_SIZE:
-        return None
-    for turned in (False, True):
-        for group in by_sample.get(_fingerprint(holder, turned=turned), []):
-            if _equal(group[0], holder, turned=turned):
+def _find(holder: Holder, prints: Sequence[bytes], by_sample: dict[bytes, list[list[Holder]]]) -> list[Holder] | None:
+    for turned, sample in enumerate(prints):
+        for group in by_sample.get(sample, []):
+            if _equal(group[0], holder, turned=bool(turned)):
                 if turned:
                     holder.layout = holder.layout.then(Transpose((1, 0)))
                 return group
     return None
 
 
-def _fingerprint(holder: Holder, *, turned: bool) -> bytes:
-    """Shape, type and a few elements of the matrix, or of its transpose."""
-    matrix = _matrix(holder, turned=turned)
-    if matrix.size < MIN_SIZE:
-        return f"{id(holder)}".encode()
+def _fingerprints(holder: Holder) -> list[bytes]:
+    """Shape, type and a few elements of the matrix and of its transpose; none of a small one."""
+    if np.prod(holder.layout.shape) < MIN_SIZE:
+        return []
+    matrix = _matrix(holder, turned=False)
+    return [_fingerprint(matrix), _fingerprint(matrix.T)]
+
+
+def _fingerprint(matrix: npt.NDArray[Any]) -> bytes:
     rows, columns = matrix.shape
     steps = np.arange(1, _SAMPLES + 1)
     sample = matrix[steps * 7919 % rows, steps * 104729 % columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from regc.compiler.terms.operated import Operated
 
 Float32 = npt.NDArray[np.float32]
+
+_CHUNK = 1 << 18
 
 
 class Term(ABC):
@@ -108,6 +111,11 @@ class Dense(Leaf):
 
 def relative_error(term: Term, original: Float32) -> float:
     """``||W - dense|| / ||W||`` in the Frobenius norm; 0 for a weight of zeros that is kept exactly."""
-    norm = float(np.linalg.norm(original))
-    error = float(np.linalg.norm(np.subtract(term.dense(), original)))
-    return error / norm if norm else error
+    dense = term.dense()
+    error = norm = 0.0
+    for start in range(0, len(original), step := max(1, _CHUNK // max(1, original.shape[1]))):
+        rows = original[start : start + step]
+        missed = np.subtract(dense[start : start + step], rows)
+        error += float(np.vdot(missed, missed))
+        norm += float(np.vdot(rows, rows))
+    return math.sqrt(error / norm) if norm else math.sqrt(error)

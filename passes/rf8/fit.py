@@ -173,28 +173,24 @@ def nearest_codes(scaled: Float32) -> UInt8:
     All thresholds are multiples of 2**-5, or just above one. So the upper 16 bits of a float settle its code, together
     with whether the others are all zero.
     """
-    return _nearest_table().take(_index(scaled))
-
-
-def nearest_values(scaled: Float32) -> Float32:
-    """What the codes of :func:`nearest_codes` stand for."""
-    return _values_table().take(_index(scaled))
-
-
-def _index(scaled: Float32) -> npt.NDArray[np.integer]:
     bits = scaled.view(np.uint32)
     index = bits >> 15
     index &= 0x1FFFE
     index |= (bits & 0xFFFF) != 0
-    return index
+    return _nearest_table().take(index)
 
 
-@cache
-def _values_table() -> Float32:
-    return rf8.VALUES[_nearest_table()]
+def nearest_values(scaled: Float32) -> Float32:
+    """The member nearest to each value, either of two where it lies in the middle: the upper 16 bits settle it."""
+    return _values_table().take(scaled.view(np.uint32) >> 16, mode="wrap")  # in half the time of mode="raise"
 
 
 @cache
 def _nearest_table() -> UInt8:
     index = np.arange(1 << 17, dtype=np.uint32)
     return codes_of((index >> 1 << 16 | index & 1).view(np.float32), NEAREST)
+
+
+@cache
+def _values_table() -> Float32:
+    return rf8.VALUES[_nearest_table()[1::2]]
