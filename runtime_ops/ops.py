@@ -5,7 +5,8 @@ name, it lets any ONNX Runtime run the model without our library (the decoding i
 registered the node stays and our kernel runs. A body is legal at the model's own opset, from ``since_opset`` up.
 
 Products take x, and what is added, in float32, float16 or bfloat16 and give the same type; they compute in float32 and
-round once. Models with activations of two bytes have bodies that cast (``TYPED``).
+round once. Models with activations of two bytes have bodies that cast (``TYPED``). Lookups of rows in other types than
+float32 are operators of their own (``RF8GatherFloat16``).
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from regc.runtime_ops.body import SIZES
 from regc.runtime_ops.endings import ENDINGS
 from regc.runtime_ops.operator import DOMAIN, MIN_IR_VERSION, VERSION, Operator, ending_in
 from regc.runtime_ops.operators import DECODERS, LOOKUPS, PRODUCTS
-from regc.runtime_ops.typed import typed
+from regc.runtime_ops.typed import GIVEN, given_in, typed
 
 __all__ = [
     "DOMAIN",
@@ -35,11 +36,16 @@ __all__ = [
 ]
 
 _ENDING_IN = tuple(ending_in(base, ending) for base in PRODUCTS for ending in ENDINGS.values())
+_GIVEN_IN = tuple(given_in(base, dtype) for base in LOOKUPS for dtype in GIVEN)
 
-OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (*PRODUCTS, *_ENDING_IN, *LOOKUPS, *DECODERS)}
+OPERATORS: dict[str, Operator] = {
+    operator.name: operator for operator in (*PRODUCTS, *_ENDING_IN, *LOOKUPS, *_GIVEN_IN, *DECODERS)
+}
 
 ON_CUDA = frozenset(
-    operator.name for operator in (*PRODUCTS, *_ENDING_IN, *LOOKUPS) if not operator.name.startswith("TernaryConv")
+    operator.name
+    for operator in (*PRODUCTS, *_ENDING_IN, *LOOKUPS, *_GIVEN_IN)
+    if not operator.name.startswith("TernaryConv")
 )
 """The operators that the CUDA provider has, too."""
 

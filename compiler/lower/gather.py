@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -9,6 +11,7 @@ from regc.compiler.lower.emit import Emitter
 from regc.compiler.sites import Holder, Reader, Site, gatherable, readers_of
 from regc.compiler.terms import Coded, Dense, Product, Term
 from regc.runtime_ops.ops import OPERATORS
+from regc.runtime_ops.typed import GIVEN
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -36,22 +39,23 @@ def gather(emitter: Emitter, holder: Holder, reader: Reader, term: Term, *, by_r
     """Emit the rows of a term that a Gather asks for; None when its node cannot be replaced."""
     if not gatherable(holder, reader):
         return None
-    rows = _rows(emitter, term, reader.node.inputs[1], by_rows=by_rows)
-    return None if rows is None else emitter.cast(rows, _FLOAT32, reader.dtype)
+    return _rows(emitter, term, reader.node.inputs[1], reader.dtype, by_rows=by_rows)
 
 
-def _rows(emitter: Emitter, term: Term, indices: gs.Tensor, *, by_rows: bool) -> gs.Tensor | None:
-    """The rows of a term at some indices, float32; None where nothing but the whole matrix gives them.
+def _rows(emitter: Emitter, term: Term, indices: gs.Tensor, dtype: np.dtype[Any], *, by_rows: bool) -> gs.Tensor | None:
+    """The rows of a term at some indices; None where nothing but the whole matrix gives them.
 
     Those of a product are rows of its first factor times the second. Where the first is also multiplied by it must be
     coded: as values it would be stored a second time.
     """
     if isinstance(term, Product):
-        rows = _rows(emitter, term.first, indices, by_rows=by_rows)
-        return None if rows is None else emitter.op("MatMul", [rows, emitter.decode(term.second)])
+        rows = _rows(emitter, term.first, indices, _FLOAT32, by_rows=by_rows)
+        if rows is None:
+            return None
+        return emitter.cast(emitter.op("MatMul", [rows, emitter.decode(term.second)]), _FLOAT32, dtype)
     if isinstance(term, Dense) and by_rows:
         table = emitter.operands.dense(term, "factor", emitter.name, term.values.astype(term.dtype))
-        return emitter.cast(emitter.op("Gather", [table, indices], axis=0), term.dtype, _FLOAT32)
+        return emitter.cast(emitter.op("Gather", [table, indices], axis=0), term.dtype, dtype)
     operator = row_operator(term, emitter.operands.model.opset, by_rows=by_rows)
     if operator is None:
         return None
@@ -59,4 +63,7 @@ def _rows(emitter: Emitter, term: Term, indices: gs.Tensor, *, by_rows: bool) ->
     operands = emitter.operands
     constants = operands.rows(term, emitter.name) if by_rows else operands.of(term, emitter.name)
     inputs: dict[str, gs.Tensor] = {"indices": indices, **constants}
-    return emitter.ours(operator, [inputs[key] for key in OPERATORS[operator].inputs])
+    ordered = [inputs[key] for key in OPERATORS[operator].inputs]
+    if dtype.name in GIVEN and operands.takes(dtype):
+        return emitter.ours(operator + GIVEN[dtype.name].suffix, ordered)
+    return emitter.cast(emitter.ours(operator, ordered), _FLOAT32, dtype)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from regc.runtime_ops import ops
 from regc.runtime_ops.formats import rf8, rows, ternary
+from regc.runtime_ops.typed import GIVEN
 
 from .packed import Array, _codes
 
@@ -42,6 +43,18 @@ def table(op: str, shape: tuple[int, int], group: int = 32, seed: int = 0) -> tu
     }
     levels = trits * multipliers[:, np.arange(shape[1]) // group].astype(np.int32)
     return operands, levels.astype(np.float32) * scale[:, None]
+
+
+def in_two_bytes(proto: onnx.ModelProto, dtype: str, *, bodies: bool = True) -> onnx.ModelProto:
+    """The same lookup by the operator that gives ``dtype``, and a cast back: NumPy cannot fetch bfloat16."""
+    (node,) = proto.graph.node
+    node.op_type += GIVEN[dtype].suffix
+    node.output[:] = ["y.half"]
+    proto.graph.node.append(helper.make_node("Cast", ["y.half"], ["y"], to=TensorProto.FLOAT))
+    del proto.functions[:]
+    if bodies:
+        proto.functions.extend(ops.functions([node.op_type], proto.opset_import[0].version))
+    return proto
 
 
 def model(

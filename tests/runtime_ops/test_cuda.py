@@ -26,7 +26,7 @@ from .packed import (
     session,
     weights,
 )
-from .tables import GATHERS, table
+from .tables import GATHERS, in_two_bytes, table
 from .tables import model as lookup
 from .test_types import TYPES, rounded, typed_model
 
@@ -144,6 +144,15 @@ def test_lookup(op: str, index: str, emulation: Path, monkeypatch: pytest.Monkey
     y = emulated(emulation, monkeypatch, proto, indices=np.array([[40, -41, 3]], index))
     assert np.isnan(y[0, :2]).all()
     assert_same_bits(y[0, 2], matrix[3])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("op", GATHERS)
+def test_lookup_of_two_bytes(op: str, kind: int, emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    operands, matrix = table(op, (40, 70))
+    proto = in_two_bytes(lookup(op, operands, function=False), TYPES[kind].name, bodies=False)
+    indices = np.array([0, -1, 17, 39, -40, 5])
+    assert_same_bits(emulated(emulation, monkeypatch, proto, indices=indices), rounded(matrix[indices], kind))
 
 
 def test_the_provider_of_the_operators(emulation: Path) -> None:

@@ -15,7 +15,8 @@ from onnx import numpy_helper
 from regc.runtime_ops.formats import rows
 
 from .packed import Array, assert_same_bits, session
-from .tables import GATHERS, NODE, model, table
+from .tables import GATHERS, NODE, in_two_bytes, model, table
+from .test_types import TYPES, rounded
 
 
 def look_up(proto: onnx.ModelProto, indices: Array, *, library: bool, threads: int = 1, **feeds: Array) -> Array:
@@ -50,6 +51,18 @@ def test_any_shape(op: str, shape: tuple[int, int], group: int, leading: list[in
     y = look_up(model(op, operands, len(leading), index=index), indices, library=library)
     assert y.shape == (*leading, shape[1])
     assert_same_bits(y, matrix[indices])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("opset", [15, 21])
+@pytest.mark.parametrize("op", GATHERS)
+def test_rows_of_two_bytes_are_rounded_once(op: str, opset: int, kind: int) -> None:
+    operands, matrix = table(op, (37, 50))
+    proto = in_two_bytes(model(op, operands, opset=opset), TYPES[kind].name)
+    onnx.checker.check_model(proto, full_check=True)
+    indices = np.array([0, 36, -1, -37, 16, 15, 15])
+    for library in (True, False):
+        assert_same_bits(look_up(proto, indices, library=library), rounded(matrix[indices], kind))
 
 
 @pytest.mark.parametrize("op", GATHERS)

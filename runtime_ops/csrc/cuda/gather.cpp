@@ -18,7 +18,7 @@ using ops::Tensor;
 class Gather {
  public:
   Gather(const GatherOperator& op, const OrtKernelInfo* info)
-      : op_(op), node_(ops::node_prefix(op.api, info, op.spec.name)), inputs_(op.api, op.spec.inputs, node_) {
+      : op_(op), node_(ops::node_prefix(op.api, info, op.name.c_str())), inputs_(op.api, op.spec.inputs, node_) {
     const auto tensors = inputs_.constants(info, op_.spec.inputs.size());
     if (tensors) constant_ = read(*tensors);
   }
@@ -36,7 +36,8 @@ class Gather {
     shape.push_back(static_cast<int64_t>(table.columns));
     void* y = ops::output(op_.api, context, shape);
     const Stream stream = stream_of(op_.api, context);
-    check_cuda(gather(table, {indices.data, indices.type == abi::kInt64, count}, y, Type::float32, stream), node_);
+    const Indices asked{indices.data, indices.type == abi::kInt64, count};
+    check_cuda(gather(table, asked, y, kernel_type(op_.element), stream), node_);
   }
 
  private:
@@ -65,8 +66,9 @@ class Gather {
 
 }  // namespace
 
-GatherOperator::GatherOperator(const abi::Api& runtime, const ops::GatherSpec& gather, Table::Layout of)
-    : ops::GatherOperator(runtime, gather), layout(of) {
+GatherOperator::GatherOperator(const abi::Api& runtime, const ops::GatherSpec& gather, const ops::ElementSpec& given,
+                               Table::Layout of)
+    : ops::GatherOperator(runtime, gather, given), layout(of) {
   place_on_cuda(*this);
   GetInputMemoryType = [](const CustomOp* op, size_t index) -> int {
     const ops::InputSpec& input = static_cast<const GatherOperator*>(op)->spec.inputs[index];

@@ -34,10 +34,6 @@ void fill_strides(const Shape& tensor, const Shape& shape, int64_t* strides) {
   }
 }
 
-Type kernel_type(abi::ElementType element) {
-  return element == abi::kFloat ? Type::float32 : element == abi::kFloat16 ? Type::float16 : Type::bfloat16;
-}
-
 // A node of a session.
 class MatMul {
  public:

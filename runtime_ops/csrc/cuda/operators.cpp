@@ -31,11 +31,13 @@ std::vector<std::shared_ptr<const abi::CustomOp>> provider_operators(const abi::
   std::vector<std::shared_ptr<const abi::CustomOp>> operators;
   for (const auto& product : kProducts) {
     for (const EndingSpec& ending : kEndings)
-      for (const abi::ElementType type : kElements)
-        operators.push_back(std::make_shared<cuda::MatMulOperator>(api, product.spec, ending, type, product.format));
+      for (const ElementSpec& element : kElements)
+        operators.push_back(
+            std::make_shared<cuda::MatMulOperator>(api, product.spec, ending, element.type, product.format));
   }
   for (const auto& table : kTables)
-    operators.push_back(std::make_shared<cuda::GatherOperator>(api, table.spec, table.layout));
+    for (const ElementSpec& element : kElements)
+      operators.push_back(std::make_shared<cuda::GatherOperator>(api, table.spec, element, table.layout));
   return operators;
 }
 

@@ -8,6 +8,10 @@
 
 namespace regc::cuda {
 
+inline Type kernel_type(abi::ElementType element) {
+  return element == abi::kFloat ? Type::float32 : element == abi::kFloat16 ? Type::float16 : Type::bfloat16;
+}
+
 struct MatMulOperator : ops::Operator {
   MatMulOperator(const abi::Api& runtime, const ops::MatMulSpec& base, const ops::EndingSpec& follows,
                  abi::ElementType type, Format of);
@@ -15,7 +19,7 @@ struct MatMulOperator : ops::Operator {
 };
 
 struct GatherOperator : ops::GatherOperator {
-  GatherOperator(const abi::Api& runtime, const ops::GatherSpec& gather, Table::Layout of);
+  GatherOperator(const abi::Api& runtime, const ops::GatherSpec& gather, const ops::ElementSpec& given, Table::Layout of);
   const Table::Layout layout;
 };
 

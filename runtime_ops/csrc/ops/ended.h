@@ -21,8 +21,13 @@ constexpr EndingSpec kEndings[] = {
     {"GeluTanh", kernels::Ending::gelu_tanh}, {"Silu", kernels::Ending::silu}, {"Add", kernels::Ending::add},
 };
 
-// The types that products take and give, each in an operator of the same name.
-constexpr abi::ElementType kElements[] = {abi::kFloat, abi::kFloat16, abi::kBFloat16};
+// The types that products take and give, each in an operator of the same name, and that lookups give: they have no input
+// of that type to be told by, so their names end in `suffix`.
+struct ElementSpec {
+  abi::ElementType type;
+  const char* suffix;
+};
+constexpr ElementSpec kElements[] = {{abi::kFloat, ""}, {abi::kFloat16, "Float16"}, {abi::kBFloat16, "BFloat16"}};
 
 // A variant of an operator, whose Spec has a name and inputs, the first of them of the type that the output has, too.
 template <class Spec>

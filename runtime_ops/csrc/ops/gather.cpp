@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/error.h"
+#include "ops/halves.h"
 #include "ops/parallel.h"
 
 namespace regc::ops {
@@ -19,7 +20,7 @@ class Gather {
  public:
   Gather(const GatherOperator& op, const OrtKernelInfo* info)
       : op_(op),
-        node_(node_prefix(op.api, info, op.spec.name)),
+        node_(node_prefix(op.api, info, op.name.c_str())),
         inputs_(op.api, op.spec.inputs, node_),
         constant_(read_constant(info)) {}
 
@@ -32,13 +33,14 @@ class Gather {
     const std::vector<size_t> rows = rows_of(indices, table.rows);
     Shape shape = indices.shape;
     shape.push_back(static_cast<int64_t>(table.columns));
-    auto* y = static_cast<float*>(output(op_.api, context, shape));
+    const Results y(output(op_.api, context, shape), rows.size() * table.columns, op_.element);
     const size_t step = std::max<size_t>(kTaskValues / table.columns, 1);
     const Parallel parallel(op_.api, context);
     parallel.run((rows.size() + step - 1) / step, [&](size_t task) {
       const size_t end = std::min(rows.size(), (task + 1) * step);
-      for (size_t i = task * step; i < end; ++i) table.decode(rows[i], y + i * table.columns);
+      for (size_t i = task * step; i < end; ++i) table.decode(rows[i], y.data() + i * table.columns);
     });
+    y.store();
   }
 
  private:
@@ -87,10 +89,11 @@ class Gather {
 
 }  // namespace
 
-GatherOperator::GatherOperator(const abi::Api& runtime, const GatherSpec& gather)
-    : abi::CustomOp{}, api(runtime), spec(gather) {
+GatherOperator::GatherOperator(const abi::Api& runtime, const GatherSpec& gather, const ElementSpec& of)
+    : abi::CustomOp{}, api(runtime), name(std::string(gather.name) + of.suffix), spec(gather), element(of.type) {
   set_common_fields(*this);
-  GetName = [](const CustomOp* op) { return self(op).spec.name; };
+  GetName = [](const CustomOp* op) { return self(op).name.c_str(); };
+  GetOutputType = [](const CustomOp* op, size_t) { return static_cast<int>(self(op).element); };
   GetInputType = [](const CustomOp* op, size_t index) { return self(op).spec.inputs[index].type; };
   GetInputTypeCount = [](const CustomOp* op) { return self(op).spec.inputs.size(); };
   set_node<GatherOperator, Gather>(*this);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "abi/ort_abi.h"
+#include "ops/ended.h"
 #include "ops/operator.h"
 #include "ops/tensor.h"
 
@@ -22,7 +23,7 @@ class Table {
 };
 
 // An operator: its first input is indices, int32 or int64 of any shape; the others are the table. Its single output
-// is y, float32 [..., columns].
+// is y [..., columns], float32, or of two bytes in the variants that kElements adds to its name.
 struct GatherSpec {
   const char* name;
   std::vector<InputSpec> inputs;
@@ -39,9 +40,11 @@ GatherSpec ternary_tiled_gather();
 
 // An operator as the runtime gets to know it; must outlive the sessions that use it.
 struct GatherOperator : abi::CustomOp {
-  GatherOperator(const abi::Api& runtime, const GatherSpec& gather);
+  GatherOperator(const abi::Api& runtime, const GatherSpec& gather, const ElementSpec& of);
   const abi::Api& api;
+  const std::string name;
   const GatherSpec spec;
+  const abi::ElementType element;
 };
 
 // y's rank from that of indices, and its sizes as far as they are known.

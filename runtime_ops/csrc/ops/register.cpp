@@ -23,11 +23,11 @@ class Domain {
                              ternary5_matmul_float(), rf8_matmul(), block_sparse_matmul(),
                              block_sparse_rf8_matmul(), gated_matmul(), gated_rf8_matmul()}) {
       for (const EndingSpec& ending : kEndings)
-        for (const abi::ElementType element : kElements) add(operators_.emplace_back(api_, spec, ending, element));
+        for (const ElementSpec& element : kElements) add(operators_.emplace_back(api_, spec, ending, element.type));
     }
     for (const EndingSpec& ending : kEndings) add(convolutions_.emplace_back(api_, ternary_conv(), ending));
     for (const auto& spec : {rf8_gather(), rf8_tiled_gather(), ternary_gather(), ternary_tiled_gather()})
-      add(gathers_.emplace_back(api_, spec));
+      for (const ElementSpec& element : kElements) add(gathers_.emplace_back(api_, spec, element));
     for (const auto& op : provided_) add(*op);
   }
   ~Domain() { api_.ReleaseCustomOpDomain(domain_); }

@@ -112,7 +112,7 @@ void infer(const GatherOperator& op, OrtShapeInferContext* context) {
   const bool known = op.spec.bytes_are_columns && codes.values.size() == 2;
   y.values.push_back(known ? codes.values[1] : kUnknown);
   y.symbols.push_back(known ? codes.symbols[1] : "");
-  set_output(op.api, context, y, abi::kFloat);
+  set_output(op.api, context, y, op.element);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@ from regc.compiler.sites import find_sites
 from regc.compiler.terms import Dense
 from regc.passes import RF8, LowRank, Ternary
 from regc.passes.ternary.term import TernaryTerm
+from regc.runtime_ops.typed import SINCE_OPSET
 from support import Array, model, normal, op_types, run
 
 from .same import compile_proto, exact, same
@@ -25,6 +26,17 @@ def test_lookup_in_a_table(indices: Array, dtype: type) -> None:
     assert op_types(compiled) == ["ai.regc::RF8Gather", *(["Cast"] if dtype is np.float16 else [])]
     assert [list(tensor.dims) for tensor in compiled.graph.initializer] == [[90, 40], [90]]
     same(proto, compiled, {"i": indices})
+
+
+@pytest.mark.parametrize("opset", [14, 17])
+def test_rows_of_two_bytes_are_not_cast_where_the_target_gives_them(opset: int) -> None:
+    text = "g (int64[n] i) => (float16[n,40] y) { y = Gather(w, i) }"
+    proto = model(text, opset=opset, w=exact(90, 40, dtype=np.float16))
+    result = compile_model(proto, [RF8()], target="cuda")
+    looking = ["RF8Gather", "Cast"] if opset < SINCE_OPSET else ["RF8GatherFloat16"]
+    assert op_types(result.model.to_proto()) == [f"ai.regc::{looking[0]}", *looking[1:]]
+    assert result.records[0].emitted == f"ai.regc::{looking[0]}"
+    same(proto, result.model.to_proto(), {"i": np.array([3, 0, -1])})
 
 
 @pytest.mark.parametrize("group", [None, 32])
