@@ -16,7 +16,7 @@ from regc.compiler.records import Progress, UnitsRecord
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.statistics import Statistics
-from regc.compiler.structure import Group, Place, add_to_bias, find_groups, remove
+from regc.compiler.structure import Group, Left, Place, add_to_bias, find_groups, put, remove
 from regc.compiler.structure.certain import factors, pads
 from regc.compiler.structure.cuts import fold_bounds
 from regc.compiler.structure.group import Array
@@ -55,7 +55,7 @@ def run_removal(
         answers.append((group, answer, error))
         if not isinstance(answer, Refusal) and not any(offset is not None for offset in answer.offsets):
             _tell(group, answer, at, inflows)
-    return [_removed(model, group, answer, error, pass_) for group, answer, error in answers]
+    return _removed(model, answers, pass_)
 
 
 def _inflows(model: Model, wanted: Wanted, inputs: Inputs) -> Inflows:
@@ -70,8 +70,9 @@ def _tell(group: Group, kept: Kept, at: Mapping[tuple[int, int], Site], inflows:
     """Let the layers behind see what those before them give now."""
     for place, weight in zip(group.consumers, kept.weights, strict=True):
         site = _site(place, at)
-        if site is not None and site.info.shape == weight.shape:
-            inflows.put(site, Dense(weight, site.info.dtype))
+        whole = whole_matrix(place, weight, group.units)
+        if site is not None and site.info.shape == whole.shape:
+            inflows.put(site, Dense(whole, site.info.dtype))
 
 
 def _site(place: Place, at: Mapping[tuple[int, int], Site]) -> Site | None:
@@ -113,7 +114,8 @@ def _effect(
 ) -> float | None:
     """What new weights of the consumers change: as if the changes of each were orthogonal."""
     sites = [_site(place, at) for place in group.consumers]
-    pairs = zip(sites, weights, strict=True)
+    wholes = [whole_matrix(*each, group.units) for each in zip(group.consumers, weights, strict=True)]
+    pairs = zip(sites, wholes, strict=True)
     found = [original.effect(site, weight) if site is not None else None for site, weight in pairs]
     known = [effect for effect in found if effect is not None]
     return float(np.linalg.norm(known)) if len(known) == len(found) else None
@@ -143,7 +145,9 @@ def _units(group: Group, at: Mapping[tuple[int, int], Site], inflows: Inflows | 
         site, weight = _site(place, at), matrix_of(place)
         found = inflows.of(site) if site is not None else ""
         fits = not isinstance(found, str) and len(found.mean) == weight.shape[1]
-        inputs = found if fits and not isinstance(found, str) else None
+        columns = own_columns(place, group.units)
+        inputs = found.of_inputs(columns) if fits and not isinstance(found, str) else None
+        weight = weight[:, columns]
         consumers.append(Consumer(weight, inputs, group.certain(place), pads(place.node)))
     computing = [place.by_unit(group.units) for place in group.producers]
     squares = [np.square(rows, dtype=np.float64).sum(1) for rows in computing]
@@ -201,17 +205,48 @@ def _as_read(place: Place, matrix: Float32, old: Array) -> Array:
     return np.moveaxis(matrix.reshape(shape), -1, place.axis).astype(old.dtype)
 
 
-def _removed(model: Model, group: Group, answer: Kept | Refusal, error: float | None, pass_: Pass) -> UnitsRecord:
-    before = sum(place.values().nbytes for place in group.places)
-    record = (group.name, group.kind, pass_.name, group.units)
-    if isinstance(answer, Refusal):
-        return UnitsRecord(*record, group.units, before, before, reason=answer.reason)
-    new = {}
-    for place, weight in zip(group.consumers, answer.weights, strict=True):
-        new[place] = _as_read(place, weight, place.values())
-    remove(model, group, answer.units, new)
-    for place, offset in zip(group.consumers, answer.offsets, strict=True):
-        if offset is not None:
-            add_to_bias(model, place.node, offset)
-    after = sum(place.values().nbytes for place in group.places)
-    return UnitsRecord(*record, len(answer.units), before, after, error)
+def own_columns(place: Place, units: int) -> slice:
+    """The columns of a consumer's matrix ``[N, K]`` that read the units; it may read others, too."""
+    shape = place.values().shape
+    span = int(np.prod(shape[2:])) if place.node.op == "Conv" else 1
+    return slice(place.before * span, (place.before + units * place.inner) * span)
+
+
+def whole_matrix(place: Place, own: Float32, units: int) -> Float32:
+    """The matrix ``[N, K]`` of a consumer with other values where it reads the units."""
+    columns, whole = own_columns(place, units), matrix_of(place)
+    if own.shape == whole.shape:
+        return own
+    whole = whole.copy()
+    whole[:, columns] = own
+    return whole
+
+
+def _removed(
+    model: Model, answers: Sequence[tuple[Group, Kept | Refusal, float | None]], pass_: Pass
+) -> list[UnitsRecord]:
+    """Carry the answers out: first what makes up for units, then the cuts; they meet in weights between two sets."""
+    added = False
+    for group, answer, _ in answers:
+        if isinstance(answer, Refusal):
+            continue
+        for place, weight, offset in zip(group.consumers, answer.weights, answer.offsets, strict=True):
+            put(model, place, _as_read(place, whole_matrix(place, weight, group.units), place.values()))
+            if offset is not None:
+                add_to_bias(model, place.node, offset)
+                added = True
+    groups = find_groups(model) if added else [group for group, _, _ in answers]  # some biases are new
+    left: Left = {}
+    records = []
+    for group, (found, answer, error) in zip(groups, answers, strict=True):
+        before = after = sum(place.values().nbytes for place in group.places)
+        reason = answer.reason if isinstance(answer, Refusal) else None
+        if not isinstance(answer, Refusal):
+            remove(model, group, answer.units, left=left)
+            after = sum(place.values().nbytes for place in group.places)
+        kept = found.units if isinstance(answer, Refusal) else len(answer.units)
+        known = None if isinstance(answer, Refusal) else error
+        records.append(
+            UnitsRecord(found.name, found.kind, pass_.name, found.units, kept, before, after, known, reason=reason)
+        )
+    return records

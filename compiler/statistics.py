@@ -87,6 +87,21 @@ class Statistics:
         peak = np.abs(wide) @ self.peak
         return Statistics(self.count, mean, peak, second_moment, gram, sample, cross, self.runs)
 
+    def of_inputs(self, inputs: slice) -> Statistics:
+        """The statistics of some of the inputs, in the order that they have."""
+        if inputs == slice(0, len(self.mean)):
+            return self
+        squares = [None if square is None else square[inputs, inputs] for square in (self.gram, self.cross)]
+        return replace(
+            self,
+            mean=self.mean[inputs],
+            peak=self.peak[inputs],
+            second_moment=self.second_moment[inputs],
+            gram=squares[0],
+            sample=None if self.sample is None else self.sample[:, inputs],
+            cross=squares[1],
+        )
+
     def output_error(self, term: Term, original: Float32) -> float | None:
         """``||X W'^T - X W^T|| / ||X W^T||`` over all rows X, None without a Gram matrix.
 

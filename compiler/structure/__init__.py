@@ -2,6 +2,6 @@
 
 from regc.compiler.structure.find import find_groups
 from regc.compiler.structure.group import Group, Place
-from regc.compiler.structure.remove import add_to_bias, remove
+from regc.compiler.structure.remove import Left, add_to_bias, put, remove
 
-__all__ = ["Group", "Place", "add_to_bias", "find_groups", "remove"]
+__all__ = ["Group", "Left", "Place", "add_to_bias", "find_groups", "put", "remove"]

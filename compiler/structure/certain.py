@@ -44,10 +44,11 @@ class Certain:
         shape = place.values().shape
         span = int(np.prod(shape[2:])) if place.node.op == "Conv" else 1
         found = self.of(place.node.inputs[0])
-        wanted = self._units * place.inner
-        if found is None or found.size not in (1, wanted):
-            return np.full(wanted * span, np.nan)
-        return np.repeat(np.broadcast_to(found.reshape(-1), wanted), span)
+        whole, own = shape[place.axis], self._units * place.inner
+        if found is None or found.size not in (1, whole):
+            return np.full(own * span, np.nan)
+        values = np.broadcast_to(found.reshape(-1), whole)[place.before :][:own]
+        return np.repeat(values, span)
 
     def of(self, tensor: gs.Tensor) -> Float64 | None:
         """What is certain of a tensor; None where that is nothing."""
@@ -195,9 +196,30 @@ def _flatten(certain: Certain, node: gs.Node) -> Float64 | None:
     return whole.reshape(1, -1) if node.attrs.get("axis", 1) == 1 else None
 
 
+def _concat(certain: Certain, node: gs.Node) -> Float64 | None:
+    """What is certain of each part."""
+    parts = [certain.of(tensor) for tensor in node.inputs]
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    axis = int(node.attrs["axis"]) % known[0].ndim
+    whole = []
+    for tensor, part in zip(node.inputs, parts, strict=True):
+        size = certain._dims.get(tensor.name, (None,) * known[0].ndim)[axis] if trace(tensor) is None else None
+        size = part.shape[axis] if part is not None and size is None else size
+        if not isinstance(size, int) or (part is not None and part.ndim != known[0].ndim):
+            return None
+        missing = np.full(1, np.nan) if part is None else part.max(tuple(set(range(part.ndim)) - {axis}), keepdims=True)
+        shape = [1] * known[0].ndim
+        shape[axis] = size
+        whole.append(np.broadcast_to(missing, shape))
+    return np.concatenate(whole, axis)
+
+
 _RULES: dict[str, Callable[[Certain, gs.Node], Float64 | None]] = {
     "BatchNormalization": _batch_normalization,
     "Conv": _depthwise,
     "Transpose": _transpose,
     "Flatten": _flatten,
+    "Concat": _concat,
 }

@@ -1,4 +1,6 @@
-"""Operators that cut an axis into parts: joint projections of queries, keys and values have all units in each part."""
+"""Operators that cut an axis into parts or join parts: joint projections of queries, keys and values have all units in
+each part, and what is concatenated has units of several sets.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import onnx_graphsurgeon as gs
 from regc.compiler.lower.shapes import sweep
 from regc.compiler.model import Model
 from regc.compiler.model.protos import describe
-from regc.compiler.sites.chains import constant_of
+from regc.compiler.sites.chains import constant_of, trace
 from regc.compiler.structure.ones import Dims, entries
 from regc.compiler.structure.walk import CopiesError, Lane, RefusedError, Walk
 
@@ -29,7 +31,7 @@ def fold_bounds(model: Model, dims: dict[str, Dims]) -> None:
 
 
 def split(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
-    """All parts hold all units, as many times each."""
+    """A part has all units, as many times as it has room for, or none."""
     shape = walk.shape(node.inputs[0])
     parts = [walk.shape(output) for output in node.outputs]
     if index == 1 or shape is None or any(part is None for part in parts):
@@ -39,17 +41,78 @@ def split(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
         for tensor in (node.inputs[0], *node.outputs):
             walk.reach(tensor, lane)
         return
-    sizes = [part[axis] for part in parts if part is not None]
+    if index is None and walk.reached(node.inputs[0]):
+        return
+    if index is None:
+        raise RefusedError(f"{describe(node)} has them in a part that others are beside")
+    start = 0
+    for position, size in enumerate(part[axis] for part in parts if part is not None):
+        part = _within(walk, node, lane, start, size, alike=len({str(other and other[axis]) for other in parts}) == 1)
+        start += int(size)
+        if part is not None:
+            walk.reach(node.outputs[position], part)
+            _sized(walk, node, position, part)
+    walk.reach(node.inputs[0], lane)
+
+
+def _sized(walk: Walk, node: gs.Node, position: int, part: Lane) -> None:
+    """The size of a part, where it is written."""
     if "split" in node.attrs:
-        raise RefusedError(f"{describe(node)} has the sizes of its parts in an attribute")
-    for position, size in enumerate(sizes):
-        copies = _copies(walk, node, lane, shape[axis], size)
-        walk.reach(node.outputs[position], lane._replace(copies=copies))
-        if len(node.inputs) > 1 and not node.inputs[1].is_empty():
-            if constant_of(node.inputs[1]) is None:
-                raise RefusedError(f"{describe(node)} computes the sizes of its parts")
-            walk.target(node, position, lane.inner * copies)
-    walk.reach(node.inputs[0], lane._replace(copies=_copies(walk, node, lane, shape[axis], shape[axis])))
+        walk.number(node, "split", position, part.inner * part.copies)
+    elif len(node.inputs) > 1 and not node.inputs[1].is_empty():
+        if constant_of(node.inputs[1]) is None:
+            raise RefusedError(f"{describe(node)} computes the sizes of its parts")
+        walk.target(node, position, part.inner * part.copies)
+
+
+def concat(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Units lie behind and before what they are joined with; along other axes in all that is joined."""
+    shapes = [_shape(walk, tensor) for tensor in node.inputs]
+    if any(shape is None for shape in shapes):
+        raise RefusedError(f"{describe(node)} joins a tensor whose shape is not known")
+    axis = _from_end(int(node.attrs["axis"]), len(shapes[0] or ()))
+    if axis != lane.axis:
+        walk.reach(node.outputs[0], lane)
+        for place, tensor in enumerate(node.inputs):
+            if trace(tensor) is None:
+                walk.reach(tensor, lane)
+            else:
+                walk.place(walk.group.followers, node, place, len(shapes[place] or ()) + lane.axis, lane)
+        return
+    sizes = [(shape or ())[axis] for shape in shapes]
+    if not all(isinstance(size, int) for size in sizes):
+        raise RefusedError(f"{describe(node)} joins tensors whose sizes are not known")
+    starts = [sum(int(size) for size in sizes[:place]) for place in range(len(sizes) + 1)]
+    if index is not None:
+        before, after = starts[index], starts[-1] - starts[index + 1]
+        walk.reach(node.outputs[0], lane._replace(before=lane.before + before, after=lane.after + after))
+        return
+    for place, tensor in enumerate(node.inputs):
+        part = _within(walk, node, lane, starts[place], sizes[place])
+        if part is not None and trace(tensor) is None:
+            walk.reach(tensor, part)
+        elif part is not None:
+            walk.place(walk.group.followers, node, place, len(shapes[place] or ()) + axis, part)
+
+
+def pad(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """What is added beside units stays."""
+    shape = walk.shape(node.inputs[0])
+    pads = entries(node.inputs[1], walk.dims) if len(node.inputs) > 1 else node.attrs.get("pads")
+    if index not in (0, None) or shape is None or not pads or len(pads) != 2 * len(shape):
+        raise RefusedError(f"{describe(node)} pads a tensor whose shape, or by what is not known")
+    at, size = len(shape) + lane.axis, shape[lane.axis]
+    before, after = pads[at], pads[at + len(shape)]
+    if before is None or after is None or min(before, after) < 0 or not isinstance(size, int):
+        raise RefusedError(f"{describe(node)} pads by what is not known, or cuts")
+    if (before or after) and node.attrs.get("mode", "constant") != "constant":
+        raise RefusedError(f"{describe(node)} repeats some of them")
+    if index == 0:
+        walk.reach(node.outputs[0], lane._replace(before=lane.before + before, after=lane.after + after))
+        return
+    part = _within(walk, node, lane, before, size)
+    if part is not None:
+        walk.reach(node.inputs[0], part)
 
 
 def slice_(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
@@ -63,6 +126,8 @@ def slice_(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
         raise RefusedError(f"{describe(node)} computes which axes it cuts")
     wanted = lane
     if lane.axis in axes:
+        if lane.before or lane.after:
+            raise RefusedError(f"{describe(node)} cuts them out of what they are joined with")
         wanted = _sliced(walk, node, lane, (shape[lane.axis], cut[lane.axis]), axes.index(lane.axis))
     whole = lane if lane.axis not in axes else lane._replace(copies=_held(walk, lane, shape[lane.axis]))
     walk.reach(node.inputs[0], whole)
@@ -101,6 +166,29 @@ def _copies(walk: Walk, node: gs.Node, lane: Lane, whole: int | str, part: int |
     if lane.copies == 1 and whole == span and whole % part == 0:
         raise CopiesError(whole // part)
     raise RefusedError(f"{describe(node)} cuts them apart")
+
+
+def _within(walk: Walk, node: gs.Node, lane: Lane, start: int, size: int | str, *, alike: bool = False) -> Lane | None:
+    """Where units lie in a part of an axis; ``alike`` parts may have them once each.
+
+    Raises:
+        CopiesError: they do.
+        RefusedError: some are in this part and some in another.
+    """
+    if isinstance(size, str):
+        raise RefusedError(f"{describe(node)} cuts a tensor whose shape is not known")
+    try:
+        return lane.within(walk.group.units, start, start + size)
+    except ValueError as error:
+        whole = lane.size(walk.group.units)
+        if alike and lane.copies == 1 and not lane.before and not lane.after:
+            raise CopiesError(whole // size) from error
+        raise RefusedError(f"{describe(node)} cuts or joins them apart") from error
+
+
+def _shape(walk: Walk, tensor: gs.Tensor) -> Dims | None:
+    chain = trace(tensor)
+    return walk.shape(tensor) if chain is None else tuple(chain.layout.shape)
 
 
 def _held(walk: Walk, lane: Lane, size: int | str) -> int:

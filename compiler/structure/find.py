@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.shapes import dimensions
 from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.certain import Certain
+from regc.compiler.structure.demanded import refined
+from regc.compiler.structure.demands import check
 from regc.compiler.structure.group import Group
 from regc.compiler.structure.recurrent import RECURRENT, states
 from regc.compiler.structure.rules import follow
@@ -23,7 +23,7 @@ def find_groups(model: Model) -> list[Group]:
     weights that are coupled, by a residual sum or a gate.
     """
     graphs = (model.graph, *model.graph.subgraphs(recursive=True))
-    dims = _demanded(graphs, dimensions(model, bodies=True))
+    dims = refined(graphs, dimensions(model, bodies=True))
     groups: list[Group] = []
     seen: set[int] = set()
     for graph in graphs:
@@ -33,25 +33,12 @@ def find_groups(model: Model) -> list[Group]:
             start = _start(node)
             if start is not None:
                 group = _group(model, graph, node, dims, start)
-                seen |= {id(place.node) for place in group.producers} | {id(node)}
+                producers = [place.node for place in group.producers] + [number.node for number in group.numbers]
+                seen |= {id(producer) for producer in producers} | {id(node)}
                 groups.append(group)
             elif node.op in RECURRENT and node.domain in _STANDARD:
                 groups.append(states(node))
     return groups
-
-
-def _demanded(graphs: Iterable[gs.Graph], dims: dict[str, Dims]) -> dict[str, Dims]:
-    """The shapes with the sizes that products demand: inputs have as many columns as the weight has rows, or none of
-    the model's runs succeeds.
-    """
-    found = dict(dims)
-    for node in (node for graph in graphs for node in graph.nodes):
-        if node.op != "MatMul" or node.domain not in _STANDARD:
-            continue
-        chain, shape = trace(node.inputs[1]), found.get(node.inputs[0].name)
-        if chain is not None and len(chain.layout.shape) == 2 and shape and isinstance(shape[-1], str):
-            found[node.inputs[0].name] = (*shape[:-1], chain.layout.shape[0])
-    return found
 
 
 def _start(node: gs.Node) -> tuple[int, int] | None:
@@ -63,7 +50,8 @@ def _start(node: gs.Node) -> tuple[int, int] | None:
         return None
     shape = chain.layout.shape
     if node.op == "Conv":
-        return (shape[0], 1 - len(shape)) if node.attrs.get("group", 1) == 1 else None
+        groups = node.attrs.get("group", 1)
+        return (shape[0], 1 - len(shape)) if groups == 1 or min(shape[1], shape[0] // groups) > 1 else None
     return shape[0] if node.op == "Gemm" and node.attrs.get("transB", 0) else shape[1], -1
 
 
@@ -97,6 +85,7 @@ def _walk(walk: Walk, node: gs.Node, lane: Lane) -> None:
         for reader in list(tensor.outputs):
             for index in [i for i, given in enumerate(reader.inputs) if given is tensor]:
                 follow(walk, reader, index, at)
+    check(walk)
 
 
 def _unfit(model: Model, group: Group) -> str | None:

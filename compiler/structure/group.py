@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,9 @@ Array = npt.NDArray[Any]
 class Place:
     """Input ``index`` of a node is a constant with ``units * inner`` elements along ``axis``, ``inner`` for each unit.
 
-    All units lie there ``copies`` times, one copy after the other.
-    For the target of a Reshape, ``axis`` is the position of the number in it. ``uses`` is how often a weight is
-    multiplied by for one sample, sizes that the model leaves open taken as 1.
+    All units lie there ``copies`` times, one copy after the other, behind ``before`` other elements.
+    For the target of a Reshape, ``axis`` is the position of the number in it, of which each unit has ``inner``.
+    ``uses`` is how often a weight is multiplied by for one sample, sizes that the model leaves open taken as 1.
     """
 
     node: gs.Node
@@ -30,6 +30,7 @@ class Place:
     inner: int = 1
     uses: int = 1
     copies: int = 1
+    before: int = 0
 
     def values(self) -> Array:
         """The constant, as the node reads it."""
@@ -39,8 +40,23 @@ class Place:
 
     def by_unit(self, units: int) -> Array:
         """The constant as one row a unit, ``[units, elements]``."""
-        parts = np.moveaxis(self.values(), self.axis, 0).reshape(self.copies, units, -1)
-        return np.moveaxis(parts, 0, 1).reshape(units, -1)
+        own = np.moveaxis(self.values(), self.axis, 0)[self.before :][: self.copies * units * self.inner]
+        return np.moveaxis(own.reshape(self.copies, units, -1), 0, 1).reshape(units, -1)
+
+    def elements(self, numbers: npt.NDArray[np.intp], units: int) -> npt.NDArray[np.intp]:
+        """Which elements along the axis these units are, in the order of the copies."""
+        once = (numbers[:, None] * self.inner + np.arange(self.inner)).reshape(-1)
+        starts = self.before + units * self.inner * np.arange(self.copies)
+        return np.asarray((starts[:, None] + once).reshape(-1), np.intp)
+
+
+class Number(NamedTuple):
+    """A number in an attribute of a node, at ``position`` of a list or alone (None), has ``inner`` for each unit."""
+
+    node: gs.Node
+    attribute: str
+    position: int | None
+    inner: int
 
 
 @dataclass(eq=False)
@@ -48,10 +64,10 @@ class Group:
     """A set of units: neurons of a hidden layer, filters of a convolution, heads.
 
     ``producers`` are the weights whose rows compute the units, ``followers`` other constants along their axis (biases,
-    scales), ``consumers`` the weights whose columns read them. ``targets`` are numbers in Reshape targets, ``grouped``
-    convolutions with a group for each unit. ``size`` is how many outputs of a producer make a unit. ``refusal`` says
-    why the units cannot be removed, if so. ``certain`` tells what a consumer reads whatever the model is given; see
-    :class:`regc.compiler.structure.certain.Certain`.
+    scales), ``consumers`` the weights whose columns read them. ``targets`` are numbers in Reshape targets, ``numbers``
+    those in attributes: the groups of a convolution, the sizes of parts. ``size`` is how many outputs of a producer
+    make a unit. ``refusal`` says why the units cannot be removed, if so. ``certain`` tells what a consumer reads
+    whatever the model is given; see :class:`regc.compiler.structure.certain.Certain`.
     """
 
     name: str
@@ -62,7 +78,7 @@ class Group:
     followers: list[Place] = field(default_factory=list)
     consumers: list[Place] = field(default_factory=list)
     targets: list[Place] = field(default_factory=list)
-    grouped: list[gs.Node] = field(default_factory=list)
+    numbers: list[Number] = field(default_factory=list)
     refusal: str | None = None
     certain: Callable[[Place], npt.NDArray[np.float64] | None] = lambda place: None
 

@@ -1,4 +1,4 @@
-"""Operators that only move elements, and so units."""
+"""Operators that move or repeat axes, and so units."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import onnx_graphsurgeon as gs
 
 from regc.compiler.model.protos import describe
-from regc.compiler.sites.chains import constant_of
-from regc.compiler.structure.ones import entries
-from regc.compiler.structure.walk import CoarserError, Dims, Lane, RefusedError, Walk
+from regc.compiler.structure.demands import demand
+from regc.compiler.structure.ones import entries, is_one
+from regc.compiler.structure.walk import Lane, RefusedError, Walk
 
 
 def transpose(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
@@ -26,25 +26,6 @@ def transpose(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
         walk.reach(result, lane._replace(axis=list(perm).index(rank + lane.axis) - rank))
 
 
-def reshape(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
-    """Units in the last axis, or in the last but one, stay whole: ``[.., heads * size]`` and ``[.., heads, size]``."""
-    source, result = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
-    sizes = entries(node.inputs[1], walk.dims)
-    if source is None or result is None or sizes is None or len(sizes) != len(result) or index == 1:
-        raise RefusedError(f"{describe(node)} has a target or a shape that is not known")
-    other = _across(walk, node, *((result, source) if index is None else (source, result)), lane)
-    position = len(result) + (lane if index is None else other).axis
-    size = sizes[position]
-    if size is None or (size > 0 and constant_of(node.inputs[1]) is None):
-        raise RefusedError(f"{describe(node)} has a target that is computed from their number")
-    if size > 0:
-        after = lane if index is None else other
-        walk.target(node, position, after.inner * after.copies)
-    elif size == 0 and (lane.axis, len(source)) != (other.axis, len(result)):
-        raise RefusedError(f"{describe(node)} takes their number from another axis")
-    walk.reach(node.inputs[0] if index is None else node.outputs[0], other)
-
-
 def flatten(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     """Channels become spans of the last axis."""
     shape = walk.shape(node.inputs[0])
@@ -54,29 +35,23 @@ def flatten(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     if index is not None:
         if lane.axis != 1 - len(shape):
             raise RefusedError(f"{describe(node)} joins them with other axes")
-        walk.reach(node.outputs[0], lane._replace(axis=-1, inner=lane.inner * span))
+        before, after = lane.before * span, lane.after * span
+        walk.reach(node.outputs[0], lane._replace(axis=-1, inner=lane.inner * span, before=before, after=after))
         return
-    if lane.axis != -1 or lane.inner % span:
+    if lane.axis != -1 or any(size % span for size in (lane.inner, lane.before, lane.after)):
         raise RefusedError(f"{describe(node)} joins them with other axes")
-    walk.reach(node.inputs[0], lane._replace(axis=1 - len(shape), inner=lane.inner // span))
+    before, after = lane.before // span, lane.after // span
+    walk.reach(node.inputs[0], lane._replace(axis=1 - len(shape), inner=lane.inner // span, before=before, after=after))
 
 
-def _across(walk: Walk, node: gs.Node, here: Dims, there: Dims, lane: Lane) -> Lane:
-    """Where units of ``here`` are on the other side of a Reshape."""
-    if lane.axis == -1 and here[-1] == there[-1]:
-        return lane
-    if lane.axis == -1 and len(there) > 1 and _product(there) == here[-1]:
-        size = int(there[-1])
-        if lane.inner % size == 0:
-            return lane._replace(axis=-2, inner=lane.inner // size)
-        if lane.copies == 1 and int(there[-2]) < walk.group.units:
-            raise CoarserError(int(there[-2]))
-    if lane.axis == -2 and _product(here) == there[-1]:
-        return lane._replace(axis=-1, inner=lane.inner * int(here[-1]))
-    raise RefusedError(f"{describe(node)} joins or cuts them")
-
-
-def _product(shape: Dims) -> int | None:
-    """The last two sizes multiplied, None where one is not known."""
-    last = shape[-2:]
-    return math.prod(int(size) for size in last) if all(isinstance(size, int) for size in last) else None
+def expand(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
+    """Other axes grow: keys and values that several queries share."""
+    target = entries(node.inputs[1], walk.dims)
+    if index == 1 or target is None or is_one(node.inputs[0], lane.axis, walk.dims):
+        raise RefusedError(f"{describe(node)} has a target that is not known, or repeats them")
+    if len(target) >= -lane.axis and target[lane.axis] != 1:
+        if target[lane.axis] is None:
+            raise RefusedError(f"{describe(node)} has a target that is not known")
+        demand(walk, node, 1, len(target) + lane.axis, lane.inner * lane.copies)
+    walk.reach(node.inputs[0], lane)
+    walk.reach(node.outputs[0], lane)

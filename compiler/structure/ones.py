@@ -16,6 +16,7 @@ from regc.compiler.sites.chains import constant_of
 
 Dims = tuple[int | str, ...]
 Entries = list[int | None]
+Sizes = list[int | str | None]
 _STANDARD = (None, "", "ai.onnx")
 _ALIKE = frozenset({"Where", "And", "Or", "Not", "Add", "Sub", "Mul", "Cast", "Identity", "Equal", "Neg"})
 _ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
@@ -48,11 +49,17 @@ def is_one(tensor: gs.Tensor, axis: int, dims: Mapping[str, Dims], depth: int = 
     return target is not None and (len(target) < -axis or target[axis] == 1)
 
 
-def entries(tensor: gs.Tensor, dims: Mapping[str, Dims], depth: int = 0) -> Entries | None:
+def entries(tensor: gs.Tensor, dims: Mapping[str, Dims]) -> Entries | None:
     """The integers in a tensor of one axis at most, None for those that depend on inputs; None for other tensors.
 
     A number without axes is a list of one.
     """
+    found = sizes(tensor, dims)
+    return None if found is None else [entry if isinstance(entry, int) else None for entry in found]
+
+
+def sizes(tensor: gs.Tensor, dims: Mapping[str, Dims], depth: int = 0) -> Sizes | None:
+    """As :func:`entries`, with the names of sizes that the model leaves open."""
     constant = constant_of(tensor)
     if constant is not None:
         small = len(constant.shape) < 2 and constant.values.size <= _LONGEST
@@ -62,17 +69,17 @@ def entries(tensor: gs.Tensor, dims: Mapping[str, Dims], depth: int = 0) -> Entr
         return None
     length = int(shape[0]) if shape else 1
     if node is not None and node.domain in _STANDARD and depth < _DEEPEST:
-        found = _computed(node, [entries(given, dims, depth + 1) for given in node.inputs], dims)
+        found = _computed(node, [sizes(given, dims, depth + 1) for given in node.inputs], dims)
         if found is not None and len(found) == length:
             return found
     return [None] * length
 
 
-def _computed(node: gs.Node, given: Sequence[Entries | None], dims: Mapping[str, Dims]) -> Entries | None:
+def _computed(node: gs.Node, given: Sequence[Sizes | None], dims: Mapping[str, Dims]) -> Sizes | None:
     """What a node makes of such entries; None where that is not followed."""
     if node.op == "Shape" and not node.attrs:
-        sizes = dims.get(node.inputs[0].name)
-        return None if sizes is None else [size if isinstance(size, int) else None for size in sizes]
+        shape = dims.get(node.inputs[0].name)
+        return None if shape is None else list(shape)
     if node.op in _SAME:
         return given[0]
     known = [part for part in given if part is not None]
@@ -80,31 +87,41 @@ def _computed(node: gs.Node, given: Sequence[Entries | None], dims: Mapping[str,
     return rule(node, known) if rule is not None and len(known) == len(given) else None
 
 
-def _concat(node: gs.Node, parts: Sequence[Entries]) -> Entries:
+def _concat(node: gs.Node, parts: Sequence[Sizes]) -> Sizes:
     return [entry for part in parts for entry in part]
 
 
-def _gather(node: gs.Node, parts: Sequence[Entries]) -> Entries:
+def _gather(node: gs.Node, parts: Sequence[Sizes]) -> Sizes:
     data, places = parts
-    return [data[at] if at is not None and -len(data) <= at < len(data) else None for at in places]
+    return [data[at] if isinstance(at, int) and -len(data) <= at < len(data) else None for at in places]
 
 
-def _constant_of_shape(node: gs.Node, parts: Sequence[Entries]) -> Entries | None:
+def _constant_of_shape(node: gs.Node, parts: Sequence[Sizes]) -> Sizes | None:
     value, length = node.attrs.get("value"), parts[0][0] if len(parts[0]) == 1 else None
-    return None if length is None else [0 if value is None else int(load_values(value).reshape(-1)[0])] * length
+    return (
+        None
+        if not isinstance(length, int)
+        else [0 if value is None else int(load_values(value).reshape(-1)[0])] * length
+    )
 
 
-def _where(node: gs.Node, parts: Sequence[Entries]) -> Entries:
+def _where(node: gs.Node, parts: Sequence[Sizes]) -> Sizes:
     """Where it is not known which of two it is, they may still be the same."""
     return [(a if a == b else None) if wanted is None else a if wanted else b for wanted, a, b in _aligned(parts)]
 
 
-def _arithmetic(node: gs.Node, parts: Sequence[Entries]) -> Entries:
-    compute = _ARITHMETIC[node.op]
-    return [None if a is None or b is None else compute(a, b) for a, b in _aligned(parts)]
+def _arithmetic(node: gs.Node, parts: Sequence[Sizes]) -> Sizes:
+    return [_number(node.op, a, b) for a, b in _aligned(parts)]
 
 
-_RULES: Mapping[str, Callable[[gs.Node, Sequence[Entries]], Entries | None]] = {
+def _number(op: str, a: int | str | None, b: int | str | None) -> int | None:
+    if isinstance(a, int) and isinstance(b, int):
+        return _ARITHMETIC[op](a, b)
+    negative = any(isinstance(number, int) and number < 0 for number in (a, b))
+    return 0 if op == "Equal" and negative and a is not None and b is not None else None  # sizes are not negative
+
+
+_RULES: Mapping[str, Callable[[gs.Node, Sequence[Sizes]], Sizes | None]] = {
     "Concat": _concat,
     "Gather": _gather,
     "ConstantOfShape": _constant_of_shape,
@@ -113,7 +130,7 @@ _RULES: Mapping[str, Callable[[gs.Node, Sequence[Entries]], Entries | None]] = {
 }
 
 
-def _aligned(parts: Sequence[Entries]) -> list[tuple[int | None, ...]]:
-    """Entries side by side, single ones repeated."""
+def _aligned(parts: Sequence[Sizes]) -> list[tuple[int | str | None, ...]]:
+    """Sizes side by side, single ones repeated."""
     length = max(map(len, parts))
     return list(zip(*(part if len(part) == length else part * length for part in parts), strict=True))

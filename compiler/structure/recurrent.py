@@ -25,7 +25,7 @@ def recurrent(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     bias = node.inputs[3] if len(node.inputs) > 3 else None
     if bias is not None and not bias.is_empty() and trace(bias) is None:
         raise RefusedError(f"{describe(node)} has a bias that is computed at run time")
-    walk.place(walk.group.consumers, node, 1, 2, lane.inner)
+    walk.place(walk.group.consumers, node, 1, 2, lane)
 
 
 def states(node: gs.Node) -> Group:

@@ -12,33 +12,62 @@ from regc.compiler.errors import UsageError
 from regc.compiler.lower.shapes import sweep
 from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
-from regc.compiler.structure.group import Array, Group, Place
+from regc.compiler.structure.group import Array, Group, Number, Place
 from regc.compiler.structure.recurrent import RECURRENT
+
+Left = dict[tuple[int, int, int], npt.NDArray[np.intp]]
+"""Of a node, an input and an axis: which of the elements that were there when sets of units were found are left."""
 
 
 def remove(
-    model: Model, group: Group, keep: npt.NDArray[np.intp], consumers: Mapping[Place, Array] | None = None
+    model: Model,
+    group: Group,
+    keep: npt.NDArray[np.intp],
+    consumers: Mapping[Place, Array] | None = None,
+    left: Left | None = None,
 ) -> None:
     """Leave the units with the numbers ``keep``, ascending, and cut the others out of all that touches them.
 
-    ``consumers`` has new values of consuming weights, as their nodes read them, before the cut.
+    ``consumers`` has new values of consuming weights, as their nodes read them, before the cut. ``left`` is what sets
+    that were found together with this one have left of the axes that they share with it, and is kept up to date.
 
     Raises:
         UsageError: the group cannot be cut, or no unit would stay.
     """
     if group.refusal is not None or not len(keep):
         raise UsageError(f"{group.name}: {group.refusal or 'a layer keeps at least one unit'}")
-    new = consumers or {}
+    for place, values in (consumers or {}).items():
+        put(model, place, values)
+    gone = np.setdiff1d(np.arange(group.units), keep)
+    left = {} if left is None else left
     for place in group.places:
-        values = new[place] if place in new else place.values()
-        cut = np.take(values, _elements(keep, group.units, place), axis=place.axis)
-        _put(model, place, np.ascontiguousarray(cut))
+        key = (id(place.node), place.index, place.axis)
+        values = place.values()
+        there = left.get(key, np.arange(values.shape[place.axis]))
+        stay = ~np.isin(there, place.elements(gone, group.units))
+        left[key] = there[stay]
+        put(model, place, np.compress(stay, values, axis=place.axis))
     for place in group.targets:
         sizes = place.values().copy()
-        sizes[place.axis] = len(keep) * place.inner
-        _put(model, place, sizes)
-    for node in group.grouped:
-        node.attrs["group"] = len(keep)
+        sizes[place.axis] -= len(gone) * place.inner
+        put(model, place, sizes)
+    for number in group.numbers:
+        _lower(number, len(gone))
+    _forget_shapes(model)
+
+
+def _lower(number: Number, gone: int) -> None:
+    """Take what belongs to so many units off a number in an attribute."""
+    node, name, position, inner = number
+    if position is None:
+        node.attrs[name] -= gone * inner
+    else:
+        old = list(node.attrs[name])
+        node.attrs[name] = [*old[:position], old[position] - gone * inner, *old[position + 1 :]]
+
+
+def _forget_shapes(model: Model) -> None:
+    """Inner tensors are of other shapes now."""
     graphs = _graphs(model)
     interface = {id(tensor) for graph in graphs for tensor in (*graph.inputs, *graph.outputs)}
     for graph in graphs:
@@ -58,7 +87,7 @@ def add_to_bias(model: Model, node: gs.Node, added: npt.NDArray[np.float32]) -> 
         place = Place(node, 2, 0)
         scale = node.attrs.get("beta", 1.0) if node.op == "Gemm" else 1.0
         bias = place.values()
-        _put(model, place, (bias + added.astype(np.float64) / (scale or 1.0)).astype(bias.dtype))
+        put(model, place, (bias + added.astype(np.float64) / (scale or 1.0)).astype(bias.dtype))
         return
     dtype = Place(node, 1, 0).values().dtype
     if node.op in ("Gemm", "Conv"):
@@ -74,7 +103,7 @@ def add_to_bias(model: Model, node: gs.Node, added: npt.NDArray[np.float32]) -> 
     index = _bias_index(adder, output, len(added)) if adder is not None else None
     if adder is not None and index is not None:
         place = Place(adder, index, 0)
-        _put(model, place, (place.values() + added).astype(dtype))
+        put(model, place, (place.values() + added).astype(dtype))
         return
     plain = gs.Variable(model.fresh_name(f"{output.name}.plain"), output.dtype)
     bias = model.add_constant(model.fresh_name(f"{output.name}.bias"), added.astype(dtype))
@@ -106,14 +135,7 @@ def _bias_index(adder: gs.Node, output: gs.Tensor, size: int) -> int | None:
     return index if chain is not None and chain.layout.shape == (size,) else None
 
 
-def _elements(keep: npt.NDArray[np.intp], units: int, place: Place) -> npt.NDArray[np.intp]:
-    """Which elements along the axis of a constant stay."""
-    once = (keep[:, None] * place.inner + np.arange(place.inner)).reshape(-1)
-    starts = units * place.inner * np.arange(place.copies)
-    return np.asarray((starts[:, None] + once).reshape(-1), np.intp)
-
-
-def _put(model: Model, place: Place, values: Array) -> None:
+def put(model: Model, place: Place, values: Array) -> None:
     """Give a node a constant of its own; the name stays where nothing else reads the old one."""
     old = place.node.inputs[place.index]
     alone = isinstance(old, gs.Constant) and len(old.outputs) == 1 and old not in model.graph.outputs

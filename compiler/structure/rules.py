@@ -8,10 +8,13 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.model.protos import describe
 from regc.compiler.sites.chains import trace
-from regc.compiler.structure.cuts import slice_, split
-from regc.compiler.structure.moves import flatten, reshape, transpose
+from regc.compiler.structure.beside import REDUCTIONS, gather, reduced, squeeze, unsqueeze
+from regc.compiler.structure.convolutions import bias, conv
+from regc.compiler.structure.cuts import concat, pad, slice_, split
+from regc.compiler.structure.moves import expand, flatten, transpose
 from regc.compiler.structure.ones import is_one
 from regc.compiler.structure.recurrent import RECURRENT, recurrent
+from regc.compiler.structure.reshapes import reshape
 from regc.compiler.structure.walk import Lane, RefusedError, Walk
 
 ELEMENTWISE = frozenset(
@@ -95,7 +98,7 @@ def elementwise(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> Non
             continue
         shape = chain.layout.shape
         if len(shape) >= -lane.axis and shape[lane.axis] != 1:
-            walk.place(walk.group.followers, node, place, len(shape) + lane.axis, lane.inner, copies=lane.copies)
+            walk.place(walk.group.followers, node, place, len(shape) + lane.axis, lane)
 
 
 def matmul(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
@@ -106,9 +109,9 @@ def matmul(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     elif lane.axis != -1 or index == 1 or weight is None or len(weight.layout.shape) != 2:
         raise RefusedError(f"{describe(node)} multiplies them by what is computed at run time")
     elif index is None:
-        walk.place(walk.group.producers, node, 1, 1, lane.inner, copies=lane.copies)
+        walk.place(walk.group.producers, node, 1, 1, lane)
     else:
-        walk.place(walk.group.consumers, node, 1, 0, lane.inner)
+        walk.place(walk.group.consumers, node, 1, 0, lane)
 
 
 def gemm(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
@@ -117,33 +120,10 @@ def gemm(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
     if lane.axis != -1 or index not in (0, None) or (index == 0 and node.attrs.get("transA", 0)):
         raise RefusedError(f"{describe(node)} uses them in a way that is not followed")
     if index == 0:
-        walk.place(walk.group.consumers, node, 1, turned, lane.inner)
+        walk.place(walk.group.consumers, node, 1, turned, lane)
         return
-    walk.place(walk.group.producers, node, 1, 1 - turned, lane.inner, copies=lane.copies)
-    _bias(walk, node, lane)
-
-
-def conv(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
-    """Filters compute units, input channels read them; one filter a channel follows them."""
-    weight = trace(node.inputs[1])
-    shape = weight.layout.shape if weight is not None else ()
-    groups = node.attrs.get("group", 1)
-    if lane.axis != 1 - len(shape) or index not in (0, None):
-        raise RefusedError(f"{describe(node)} uses them in a way that is not followed")
-    if groups == 1 and index == 0:
-        walk.place(walk.group.consumers, node, 1, 1, lane.inner)
-    elif groups == 1:
-        walk.place(walk.group.producers, node, 1, 0, lane.inner)
-        _bias(walk, node, lane)
-    elif groups == shape[0] and lane.inner == 1:
-        walk.reach(node.inputs[0], lane)
-        walk.reach(node.outputs[0], lane)
-        walk.place(walk.group.followers, node, 1, 0, 1)
-        _bias(walk, node, lane)
-        if all(other is not node for other in walk.group.grouped):
-            walk.group.grouped.append(node)
-    else:
-        raise RefusedError(f"{describe(node)} has {groups} groups, which share its channels out")
+    walk.place(walk.group.producers, node, 1, 1 - turned, lane)
+    bias(walk, node, lane)
 
 
 def batch_normalization(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
@@ -152,7 +132,7 @@ def batch_normalization(walk: Walk, node: gs.Node, index: int | None, lane: Lane
     walk.reach(node.inputs[0], lane)
     walk.reach(node.outputs[0], lane)
     for parameter in range(1, 5):
-        walk.place(walk.group.followers, node, parameter, 0, lane.inner)
+        walk.place(walk.group.followers, node, parameter, 0, lane)
 
 
 def pool(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None:
@@ -176,18 +156,6 @@ def normalized(walk: Walk, node: gs.Node, index: int | None, lane: Lane) -> None
     walk.reach(node.outputs[0], lane)
 
 
-def _bias(walk: Walk, node: gs.Node, lane: Lane) -> None:
-    """The third input of Gemm or Conv, where there is one with an element for each output."""
-    if len(node.inputs) < 3 or node.inputs[2].is_empty():
-        return
-    chain = trace(node.inputs[2])
-    if chain is None:
-        raise RefusedError(f"{describe(node)} has a bias that is computed at run time")
-    shape = chain.layout.shape
-    if shape and shape[-1] != 1:
-        walk.place(walk.group.followers, node, 2, len(shape) - 1, lane.inner, copies=lane.copies)
-
-
 def _channels(walk: Walk, node: gs.Node, lane: Lane) -> None:
     shape = walk.shape(node.inputs[0])
     if shape is None or lane.axis != 1 - len(shape):
@@ -205,6 +173,13 @@ _RULES: dict[str, Rule] = {
     "Reshape": reshape,
     "Slice": slice_,
     "Split": split,
+    "Concat": concat,
+    "Expand": expand,
+    "Unsqueeze": unsqueeze,
+    "Squeeze": squeeze,
+    "Gather": gather,
+    "Pad": pad,
+    **dict.fromkeys(REDUCTIONS, reduced),
     "Flatten": flatten,
     **dict.fromkeys(RECURRENT, recurrent),
 }

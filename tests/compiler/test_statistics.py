@@ -87,3 +87,10 @@ def test_what_flows_into_the_leaves_of_a_term() -> None:
     assert inputs_at(term, "A.A", None) is None
     with pytest.raises(KeyError):
         inputs_at(term, "B.A", whole)
+
+
+def test_statistics_of_some_inputs() -> None:
+    rows = np.random.default_rng(0).standard_normal((50, 7))
+    part, own = Statistics.of(rows, sample=True).of_inputs(slice(2, 5)), Statistics.of(rows[:, 2:5], sample=True)
+    for name in ("mean", "peak", "second_moment", "gram", "sample"):
+        np.testing.assert_allclose(getattr(part, name), getattr(own, name), rtol=1e-6)

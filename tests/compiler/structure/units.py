@@ -17,10 +17,8 @@ def _dead(group: Group, units: list[int]) -> dict[Any, Any]:
     new = {}
     for place in group.consumers:
         values = place.values().copy()
-        moved = np.moveaxis(values, place.axis, 0).reshape(group.units, place.inner, -1)
-        moved[units] = 0
-        back = np.moveaxis(values, place.axis, 0).shape
-        new[place] = np.ascontiguousarray(np.moveaxis(moved.reshape(back), 0, place.axis))
+        np.moveaxis(values, place.axis, 0)[place.elements(np.array(units), group.units)] = 0
+        new[place] = values
     return new
 
 
