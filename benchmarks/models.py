@@ -122,7 +122,7 @@ def main(
     with tempfile.TemporaryDirectory() as home:
         contenders = list(_contenders(model, passes, Path(home), given_inputs))
         given = {str(path): _from_file(path) for path in feeds}
-        made = given or {text: _random(contenders[0].path, text) for text in sizes}
+        made = given or {text: random_feed(contenders[0].path, text) for text in sizes}
         costs = [_cost(contender, list(made.values())[-1], Path(home)) for contender in contenders]
         console.print(_cost_table(costs))
         latencies: list[Latency] = []
@@ -174,7 +174,7 @@ def _from_file(path: Path) -> Feed:
         return dict(archive)
 
 
-def _random(path: Path, sizes: str) -> Feed:
+def random_feed(path: Path, sizes: str) -> Feed:
     """Random values for the inputs of a model: ones for masks, indices within the tables that they select from."""
     known = dict(part.split("=") for part in sizes.split(","))
     bounds, rng = index_bounds(load(path).graph), np.random.default_rng(0)
