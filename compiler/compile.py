@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regc.compiler.errors import UsageError
-from regc.compiler.feeds.inputs import inputs_of_model
 from regc.compiler.inflows import Calibrate
 from regc.compiler.model import Model, from_proto, load, save
 from regc.compiler.passes import Pass
@@ -103,14 +102,18 @@ def compile_model(
     chosen_inputs = _calibration(calibration)
     manager = PassManager(
         pipeline,
-        **chosen,
+        include=chosen["include"],
+        exclude=chosen["exclude"],
         target=target_of(target, fallback),
         callback=callback,
-        watch=_watching(chosen_inputs, callback),
     )
+    original = _as_it_came(model, manager)
     if recover is not None:
-        manager.recover = _recovering(recover, chosen_inputs, callback, _as_it_came(model, manager))
+        require_torch()
     opened = _open(model)
+    if recover is not None and not opened.opaque:
+        chosen_inputs, manager.recover = _recovering(recover, opened, chosen_inputs, callback, original)
+    manager.watch = _watching(chosen_inputs, callback)
     records = manager.run(opened, _gathering(chosen_inputs, opened, manager.callback))
     words = chosen_inputs.words if chosen_inputs is not None else None
     seconds = time.perf_counter() - start
@@ -148,15 +151,18 @@ def _calibration(given: Calibration | Given | None) -> Calibration | None:
 
 def _recovering(
     options: Recover,
+    opened: Model,
     given: Calibration | None,
     callback: Callable[[Progress], None] | None,
     original: Callable[[], Model | None],
-) -> Recovering:
-    """What trains the terms."""
-    require_torch()
-    feeds = given.feeds if given is not None else None
-    if given is None or feeds is None:
-        raise UsageError("recovery needs calibration inputs, not statistics; give some by --calibration")
+) -> tuple[Calibration, Recovering]:
+    """Calibration by samples that recovery does not judge by, and what trains the terms.
+
+    What fits a sample wins on it: judged by those that passes have seen, no training would be worth it.
+    """
+    if given is None:
+        raise UsageError("recovery needs calibration inputs; give some by --calibration")
+    rest, feeds, apart = given.apart(opened, options.held_out, options.seed)
 
     def run(
         model: Model,
@@ -167,7 +173,6 @@ def _recovering(
     ) -> tuple[dict[str, Term], Recovered]:
         from regc.compiler.recovery.recovery import recover  # noqa: PLC0415 - PyTorch
 
-        inputs = feeds.of(inputs_of_model(model))
         told = callback or (lambda progress: None)
         return recover(
             model,
@@ -176,14 +181,15 @@ def _recovering(
             starts=starts,
             original=original(),
             dense=dense,
-            feeds=inputs,
+            feeds=feeds,
+            apart=apart,
             options=options,
             mask=given.mask,
             threads=given.threads,
             callback=told,
         )
 
-    return run
+    return rest, run
 
 
 def _gathering(given: Calibration | None, model: Model, callback: Callable[[Progress], None]) -> Calibrate | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regc.compiler import registry
@@ -82,12 +82,24 @@ def _parse_pass(entry: str, text: str) -> Pass:
     if brace and not rest.endswith("}"):
         raise UsageError(f'a comma is missing after "}}" in --passes "{text}"')
     pass_ = registry.get(name.strip())
+    known = hints(pass_)
+    options = {f.name: known[f.name] for f in options_of(pass_)}
+    return pass_(**parse_options(pass_.name, rest[:-1], options, f"; see: regc passes {pass_.name}"))
+
+
+def parse_options(owner: str, text: str, known: Mapping[str, Any], remedy: str = "") -> dict[str, Any]:
+    """The options ``name=value,..`` of what is called ``owner``; ``known`` has their types by name.
+
+    Raises:
+        UsageError: a name or a value that is none of its own; ``remedy`` is added where a name is unknown.
+    """
     options: dict[str, Any] = {}
-    for key, value in (_parse_option(pass_, option, text) for option in _split(rest[:-1], text) if option):
+    for option in filter(None, _split(text, text)):
+        key, value = _parse_option(owner, option, known, remedy)
         if key in options:
-            raise UsageError(f'option {key} of {pass_.name} is given twice in --passes "{text}"')
+            raise UsageError(f"option {key} of {owner} is given twice")
         options[key] = value
-    return pass_(**options)
+    return options
 
 
 def check_types(pass_: Pass) -> None:
@@ -118,19 +130,17 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, int | float if hint is float else hint)
 
 
-def _parse_option(pass_: type[Pass], option: str, text: str) -> tuple[str, Any]:
+def _parse_option(owner: str, option: str, known: Mapping[str, Any], remedy: str) -> tuple[str, Any]:
     key, equals, value = (part.strip() for part in option.partition("="))
     key = key.replace("-", "_")
-    known = hints(pass_)
-    names = [f.name for f in options_of(pass_)]
-    if key not in names:
-        raise UsageError(f'pass {pass_.name} has no option "{key}"{nearest(key, names)}; see: regc passes {pass_.name}')
+    if key not in known:
+        raise UsageError(f'{owner} has no option "{key}"{nearest(key, list(known))}{remedy}')
     if not equals:
-        raise UsageError(f'option "{option}" of {pass_.name} in --passes "{text}" needs a value: {key}=...')
+        raise UsageError(f'{owner}: option "{option}" needs a value: {key}=...')
     try:
         return key, _convert(value, known[key])
     except ValueError:
-        raise UsageError(f'{pass_.name}: {key} takes {type_name(known[key])}, not "{value}"') from None
+        raise UsageError(f'{owner}: {key} takes {type_name(known[key])}, not "{value}"') from None
 
 
 def _convert(value: str, hint: Any) -> Any:
@@ -170,12 +180,12 @@ def _split(text: str, whole: str, separator: str = ",") -> list[str]:
     for position, character in enumerate(bare):
         depth += (character in _OPEN) - (character in _CLOSE)
         if depth < 0:
-            raise UsageError(f'"{character}" in --passes "{whole}" closes nothing')
+            raise UsageError(f'"{character}" in "{whole}" closes nothing')
         if character == separator and depth == 0:
             parts.append(text[start:position].strip())
             start = position + 1
     if depth:
-        raise UsageError(f'a bracket in --passes "{whole}" is not closed')
+        raise UsageError(f'a bracket in "{whole}" is not closed')
     return [*parts, text[start:].strip()]
 
 

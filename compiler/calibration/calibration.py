@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from regc.compiler.calibration.gather import MEMORY, Gathering, Options
@@ -11,8 +11,9 @@ from regc.compiler.calibration.inlets import Effort
 from regc.compiler.calibration.rows import check_mask
 from regc.compiler.calibration.store import Stored, is_statistics
 from regc.compiler.errors import UsageError
+from regc.compiler.feeds.apart import Apart, Rest
 from regc.compiler.feeds.generated import generated
-from regc.compiler.feeds.inputs import inputs_of_model
+from regc.compiler.feeds.inputs import Feed, inputs_of_model
 from regc.compiler.feeds.mixing import Mixed
 from regc.compiler.feeds.sources import Feeds, Given, open_feeds
 from regc.compiler.inflows import Inflows, Nothing, Wanted
@@ -89,6 +90,20 @@ class Calibration:
             return Nothing()
         options = Options(self.mask, self.memory, self.sequential is not False, self.seed, self.threads)
         return Gathering(model, wanted, self.mixed or self.feeds, options, callback, self.effort)
+
+    def apart(self, model: Model, share: float, seed: int) -> tuple[Calibration, list[Feed], Apart]:
+        """The same without a ``share`` of the samples; all feeds, and which samples these are. The model is as it came.
+
+        Raises:
+            UsageError: data and model do not belong together, or these are statistics.
+        """
+        self.check(model)
+        if self.feeds is None:
+            raise UsageError("recovery needs calibration inputs, not statistics; give some by --calibration")
+        inputs = inputs_of_model(model)
+        feeds = list(self.feeds.of(inputs))
+        apart = Apart.of(feeds, inputs, share, seed)
+        return replace(self, data=Feeds(Rest(feeds, apart, self.feeds.words))), feeds, apart
 
     def held_out(self) -> Feeds | None:
         """What to verify with: samples that were not drawn, as many as were, or all there are; None without feeds."""

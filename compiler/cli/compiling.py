@@ -79,8 +79,9 @@ Exit codes:
     "--recover",
     "budget",
     metavar="TIME",
-    help="Train the compressed weights on the calibration inputs, with MODEL as teacher: 3min, 90s or 400steps. Needs "
-    'PyTorch: pip install "regc[recover]".',
+    help="Train the compressed weights on the calibration inputs, with MODEL as teacher: 3min, 90s or 400steps; with "
+    "other options, which are those of regc.compiler.Recover, 3min{mix=0.3,rate=0.01}. Needs PyTorch: pip install "
+    '"regc[recover]".',
 )
 @click.option(
     "--recover-labels",

@@ -55,24 +55,31 @@ class Batches:
     @classmethod
     def of(
         cls,
-        feeds: Iterable[Mapping[str, Array]],
+        feeds: Sequence[Mapping[str, Array]],
+        held_out: Sequence[Mapping[str, Array]],
         teacher: Callable[[Inputs], list[Tensor]],
         *,
         split: bool,
         batch: int,
-        share: float,
-        seed: int,
         mix: Mix | None = None,
     ) -> Batches:
-        """Feeds as batches of at most ``batch`` samples, a ``share`` of which is held out."""
-        groups = tuple(_grouped(feeds) if split else (feeds_of(feed) for feed in feeds))
-        sizes = [len(next(iter(group.values()))) if split else 1 for group in groups]
-        total = sum(sizes)
-        kept = np.zeros(total, bool)
-        kept[np.random.default_rng(seed).permutation(total)[: max(1, round(total * share))]] = total > 1
-        parts = np.split(kept, np.cumsum(sizes)[:-1])
-        train, held = tuple(np.flatnonzero(~part) for part in parts), tuple(np.flatnonzero(part) for part in parts)
-        batches = cls(groups, train, held if kept.any() else train, split, batch, teacher, mix=mix)
+        """Feeds to train on and those that are held out, as batches of at most ``batch`` samples.
+
+        With none held out those to train on judge.
+        """
+        parts = [tuple(_grouped(part) if split else map(feeds_of, part)) for part in (feeds, held_out)]
+        sizes = [[len(next(iter(group.values()))) if split else 1 for group in part] for part in parts]
+        train, held = (tuple(np.arange(size) for size in part) for part in sizes)
+        none = np.arange(0)
+        batches = cls(
+            (*parts[0], *parts[1]),
+            (*train, *(none for _ in held)),
+            (*(none for _ in train), *held) if held else train,
+            split,
+            batch,
+            teacher,
+            mix=mix,
+        )
         return replace(batches, targets=batches._taught())
 
     def steps(self, rng: np.random.Generator, begin: int = 0) -> Iterator[list[Batch]]:
@@ -101,7 +108,7 @@ class Batches:
     def judging(self) -> Iterator[Batch]:
         """The held-out samples, and once more as training mixes them.
 
-        What the passes fitted has seen all calibration inputs, and nothing else: it would win on these alone.
+        Passes and training both go by words that the calibration inputs have: those they lack are judged, too.
         """
         for group, chosen in self._kept:
             yield self._taken(group, chosen)

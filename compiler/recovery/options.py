@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+import typing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from regc.compiler import spec
 from regc.compiler.errors import RegcError, UsageError
 
 Outputs = Literal["auto", "values", "logits"]
-_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|h|steps?)", re.IGNORECASE)
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|h|steps?)\s*(?:\{(.*)\})?", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
+_ELSEWHERE = ("minutes", "steps", "seed", "labels", "checkpoint")
+"""Options that are no part of a text: the budget is in front, the others are options of the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,7 @@ class Recover:
 
     @classmethod
     def parse(cls, text: str, *, seed: int = 0, labels: Path | None = None, checkpoint: Path | None = None) -> Recover:
-        """From ``3min``, ``90s`` or ``400steps``.
+        """From ``3min``, ``90s`` or ``400steps``, with other options in braces: ``3min{mix=0.3,rate=0.01}``.
 
         Raises:
             UsageError: the text is none of these.
@@ -67,9 +71,10 @@ class Recover:
         if found is None:
             raise UsageError(f"recovery lasts as long as 3min, 90s or 400steps, not {text!r}")
         number, unit = float(found[1]), found[2].lower()
-        if unit.startswith("step"):
-            return cls(steps=int(number), seed=seed, labels=labels, checkpoint=checkpoint)
-        return cls(minutes=number * _SECONDS[unit] / 60, seed=seed, labels=labels, checkpoint=checkpoint)
+        length = {"steps": int(number)} if unit.startswith("step") else {"minutes": number * _SECONDS[unit] / 60}
+        hints = {name: hint for name, hint in typing.get_type_hints(cls).items() if name not in _ELSEWHERE}
+        options: dict[str, Any] = spec.parse_options("--recover", found[3] or "", hints)
+        return cls(**length, **options, seed=seed, labels=labels, checkpoint=checkpoint)
 
     def part(self, share: float) -> Recover:
         """With a share of the budget, and no checkpoint."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from regc.compiler.errors import RegcError
+from regc.compiler.feeds.apart import Apart
 from regc.compiler.feeds.inputs import Feed
 from regc.compiler.model import Model
 from regc.compiler.records import Progress, Recovered
 from regc.compiler.recovery.batches import Batch, Batches, Inputs, Mix, splits
-from regc.compiler.recovery.features import Features, find_features
 from regc.compiler.recovery.labels import NAME, PILOT, labelled, scores_at, weight_of, with_labels
 from regc.compiler.recovery.losses import Distance
-from regc.compiler.recovery.network import UNCHANGED, Changes, Network, NodeError, feeds_of
+from regc.compiler.recovery.network import Changes, Network, feeds_of
 from regc.compiler.recovery.options import Recover
 from regc.compiler.recovery.student import Starts, Student, frozen, parameter_groups, stored_in, trainable
+from regc.compiler.recovery.teaching import network_of, teaching
 from regc.compiler.recovery.tokens import Tokens
 from regc.compiler.recovery.train import Curve, Training, judge
 from regc.compiler.sites import Site
@@ -44,7 +45,8 @@ def recover(
     sites: Mapping[str, Site],
     *,
     starts: Starts,
-    feeds: Iterable[Feed],
+    feeds: Sequence[Feed],
+    apart: Apart,
     options: Recover,
     original: Model | None = None,
     dense: Sequence[str] = (),
@@ -56,7 +58,8 @@ def recover(
 
     ``model`` has its weights as they came; its biases and scales of channels are written into it at the very end, when
     the held-out samples say that training was worth it, and with them the weights of ``dense`` sites, which train, too.
-    Otherwise the terms stay as they are. ``original`` teaches where units were removed from the model.
+    Otherwise the terms stay as they are. ``original`` teaches where units were removed from the model. ``apart`` says
+    which samples of the feeds judge.
 
     Raises:
         RegcError: nothing of the model can be run or trained.
@@ -68,7 +71,8 @@ def recover(
             terms=terms,
             sites=sites,
             dense=dense,
-            feeds=list(feeds),
+            feeds=feeds,
+            apart=apart,
             options=options,
             mask=mask,
         )
@@ -84,7 +88,8 @@ class _Recovery:
         terms: Mapping[str, Term],
         sites: Mapping[str, Site],
         dense: Sequence[str],
-        feeds: list[Feed],
+        feeds: Sequence[Feed],
+        apart: Apart,
         options: Recover,
         mask: str | None,
     ) -> None:
@@ -94,15 +99,14 @@ class _Recovery:
             feeds = labelled(feeds, options.labels)
         self.model, self.terms, self.sites, self.options, self.mask = model, terms, sites, options, mask
         self.dense = [sites[name] for name in dense if stored_in(model, sites[name])]
-        self.features, self.teacher = _teaching(original, model, self._runnable(feeds), feeds[0])
-        split = bool(self.features.all) and splits(self._teach, feeds)
+        used = [*(sites[name] for name in terms), *self.dense]
+        self.features, self.teacher = teaching(original, model, used, feeds_of(feeds[0]))
         self.batches = Batches.of(
-            feeds,
+            apart.others(feeds),
+            apart.kept(feeds),
             self._teach,
-            split=split,
+            split=bool(self.features.all) and splits(self._teach, feeds),
             batch=options.batch,
-            share=options.held_out,
-            seed=options.seed,
             mix=_mixing(model, feeds, options.mix if options.labels is None else 0.0),
         )
         names = tuple(tensor.name for tensor in self.features.outputs)
@@ -175,7 +179,7 @@ class _Recovery:
     def _network(self, fixed: Changes, student: Student) -> Network:
         """A student, with ``fixed`` in the place of what does not train."""
         changes = Changes({**fixed.constants, **student.changes.constants}, student.changes.products)
-        return _network(self.model, changes, self.features)
+        return network_of(self.model, changes, self.features)
 
     def _loss(self, fixed: Changes, student: Student, labels: float) -> Callable[[Batch], Tensor]:
         """The loss of a student; ``labels`` is how much these count."""
@@ -194,40 +198,6 @@ class _Recovery:
     def _teach(self, inputs: Inputs) -> list[Tensor]:
         with torch.no_grad():
             return self.teacher.run(inputs)
-
-    def _runnable(self, feeds: Sequence[Feed]) -> Features:
-        """What can be run of the model: nodes are left out until the rest runs."""
-        broken: dict[int, str] = {}
-        used = [*(self.sites[name] for name in self.terms), *self.dense]
-        while True:
-            features = find_features(self.model.graph, used, broken)
-            try:
-                network = _network(self.model, UNCHANGED, features)
-                with torch.no_grad():
-                    network.run(feeds_of(feeds[0]))
-            except NodeError as error:
-                broken[error.node] = str(error)
-            else:
-                return features
-
-
-def _network(model: Model, changes: Changes, features: Features) -> Network:
-    return Network(model.graph, model.opset, features.all, changes)
-
-
-def _teaching(original: Model, model: Model, features: Features, feed: Feed) -> tuple[Features, Network]:
-    """The original, and which features of the model it has, too: some may have lost units."""
-    if original is model:
-        return features, _network(model, UNCHANGED, features)
-    named, inputs = original.graph.tensors(), feeds_of(feed)
-    features = features.some(lambda tensor: tensor.name in named)
-    theirs = features.by_name(named)
-    with torch.no_grad():
-        found = _network(model, UNCHANGED, features).run(inputs)
-        taught = _network(original, UNCHANGED, theirs).run(inputs)
-    alike = {tensor.name for tensor, s, t in zip(features.all, found, taught, strict=True) if s.shape == t.shape}
-    features = features.some(lambda tensor: tensor.name in alike)
-    return features, _network(original, UNCHANGED, features.by_name(named))
 
 
 def _mixing(model: Model, feeds: Sequence[Feed], share: float | None) -> Mix | None:

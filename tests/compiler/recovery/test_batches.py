@@ -9,8 +9,9 @@ from regc.compiler.recovery.batches import Batches, Inputs, Mix
 
 
 def batches(mix: Mix | None) -> Batches:
-    feeds = [{"ids": np.arange(40, dtype=np.int64).reshape(20, 2)}]
-    return Batches.of(feeds, lambda inputs: [2.0 * inputs["ids"]], split=True, batch=4, share=0.25, seed=0, mix=mix)
+    ids = np.arange(40, dtype=np.int64).reshape(20, 2)
+    feeds, held = [{"ids": ids[:15]}], [{"ids": ids[15:]}]
+    return Batches.of(feeds, held, lambda inputs: [2.0 * inputs["ids"]], split=True, batch=4, mix=mix)
 
 
 def test_held_out_samples_are_not_trained_on() -> None:

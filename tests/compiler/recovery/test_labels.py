@@ -20,7 +20,7 @@ TEXT = """g (float[n, 32] x) => (float[n, 4] logits) {
     logits = MatMul (b, w2)
 }"""
 TRUE: dict[str, Array] = {"w1": normal(32, 64, seed=1), "w2": normal(64, 4, seed=2)}
-INPUTS = normal(400, 32, seed=3)
+INPUTS = normal(1000, 32, seed=3)
 CLASSES = run(model(TEXT, **TRUE), {"x": INPUTS})[0].argmax(1)
 FEEDS = [{"x": INPUTS[i : i + 50]} for i in range(0, 300, 50)]
 

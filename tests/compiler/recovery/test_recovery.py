@@ -141,10 +141,13 @@ def test_the_report_tells_of_it() -> None:
 
 def test_training_that_does_not_help_is_not_taken() -> None:
     proto = model(RESIDUAL, **WEIGHTS)
-    plain, wild = (compiled(proto, "ternary{group=16}", recover=r) for r in (None, Recover(steps=2, rate=1e3)))
+    wild = compiled(proto, "ternary{group=16}", recover=Recover(steps=2, rate=1e3))
+    others, _, _ = Calibration(FEEDS).apart(load_proto(proto), share=STEPS.held_out, seed=0)
+    plain = compile_model(proto, "ternary{group=16}", calibration=others)
+    assert wild.calibration is not None and "6 feeds given without 29 held-out samples" in wild.calibration
     assert wild.recovered is not None and not wild.recovered.worth
     assert "no better" in wild.recovered.words
-    assert error(proto, wild) == pytest.approx(error(proto, plain))
+    assert error(proto, wild) == error(proto, plain)
 
 
 def test_weights_behind_an_unknown_operator_are_left_and_the_reason_told() -> None:
@@ -251,15 +254,17 @@ def test_pytorch_is_not_imported_unless_asked_for() -> None:
         ("90s", Recover(minutes=1.5)),
         ("0.5h", Recover(minutes=30)),
         ("400steps", Recover(steps=400)),
+        ("400 steps {mix=0.3, batch=8,outputs=logits}", Recover(steps=400, mix=0.3, batch=8, outputs="logits")),
+        ("3min{held-out=0.2}", Recover(minutes=3, held_out=0.2)),
     ],
 )
 def test_budgets_as_text(text: str, expected: Recover) -> None:
     assert Recover.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "3", "min", "-3min", "0steps", "3 fortnights"])
+@pytest.mark.parametrize("text", ["", "3", "min", "-3min", "0steps", "3 fortnights", "3min{mix=many}", "3min{steps=3}"])
 def test_budgets_that_cannot_be_meant(text: str) -> None:
-    with pytest.raises(UsageError, match="recovery"):
+    with pytest.raises(UsageError, match="recover"):
         Recover.parse(text)
 
 
