@@ -95,7 +95,9 @@ def verify_command(
     from regc.compiler.report.checks import show_verification  # noqa: PLC0415
     from regc.compiler.report.data import verification_data  # noqa: PLC0415
     from regc.compiler.verify import verify_compiled  # noqa: PLC0415
+    from regc.compiler.verify.pairing import check_same_inputs  # noqa: PLC0415
 
+    check_same_inputs(original, compressed)
     feeds = open_feeds(calibration, samples, options["seed"]) if calibration is not None else None
     with ProgressBar() as bar:
         check = verify_compiled(original, compressed, feeds, callback=bar.verifying, **options)

@@ -1,7 +1,10 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
+
+from support import model
 
 from .invoking import compiled, one_line_error, regc
 
@@ -30,6 +33,12 @@ def test_passes_are_listed_and_explained() -> None:
     assert all(name in listed.stdout for name in ("low-rank", "rf8", "ternary"))
     assert "lloyd | mean | median" in regc("passes", "ternary").stdout
     assert 'did you mean "rf8"' in one_line_error(regc("passes", "rf9"), 2)
+
+
+def test_verify_refuses_models_with_other_inputs(path: Path) -> None:
+    other = path.parent / "other.onnx"
+    onnx.save(model("g (float[n,3] z) => (float[n,3] y) { y = Relu(z) }"), other)
+    assert f"{other}: takes z float [n, 3], but {path} takes " in one_line_error(regc("verify", path, other), 2)
 
 
 def test_verify_compares_two_files(path: Path) -> None:
