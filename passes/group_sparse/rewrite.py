@@ -20,6 +20,7 @@ from regc.passes.group_sparse import eliminate, proximal
 from regc.passes.group_sparse.eliminate import Float64, blocks_of
 from regc.passes.group_sparse.envelope import largest
 from regc.passes.group_sparse.plan import WHOLE, curve, levels
+from regc.passes.group_sparse.scores import scores
 from regc.passes.group_sparse.structured import Measure, Method, Removal, shared
 from regc.passes.group_sparse.term import BlockSparse, label, packed_nbytes
 from regc.passes.neuron_mask.exact import exact
@@ -70,8 +71,9 @@ class GroupSparse(Pass):
     method: Method | None = option(
         None,
         "which groups go: the cheapest, a few at a time, while the others make up for them (eliminate), those that "
-        "proximal steps on WGSEF's envelope set to zero (prox), or those of least squares times input second moments "
-        "(energy); none: eliminate where inputs are known, and 2048 at most (4096 for units), else energy",
+        "proximal steps on WGSEF's envelope set to zero (prox), those of least squares times input second moments "
+        "(energy), or of least scores of PST, in which rows and columns count, too (pst); none: eliminate where inputs "
+        "are known, and 2048 at most (4096 for units), else energy",
     )
     scope: Literal["model", "weight"] = option(
         "model",
@@ -198,7 +200,10 @@ class GroupSparse(Pass):
 
     def _pruned(self, weight: Dense, inputs: Statistics | None, gram: Float64 | None) -> BlockSparse:
         values, block, kept = weight.values, self._block, self._kept(weight.shape)
-        if gram is None:
+        if self.method == "pst":
+            moments = None if inputs is None else inputs.second_moment
+            prices = eliminate.energies(scores(values, moments), None, block)
+        elif gram is None:
             prices = eliminate.energies(values, None if inputs is None else inputs.second_moment, block)
         elif self.method == "prox":
             prices = proximal.prices(values, gram, block, kept)

@@ -21,11 +21,12 @@ from regc.passes.budget import Point, share_out
 from regc.passes.group_sparse import proximal
 from regc.passes.group_sparse.eliminate import Float64
 from regc.passes.group_sparse.envelope import largest
+from regc.passes.group_sparse.scores import scores
 from regc.passes.neuron_mask.removal import Read, norms, prices, refit
 from regc.passes.neuron_mask.static import UNSEEN, Score, masked, reads_of, small, without
 
 Measure = Literal["size", "cost", "count"]
-Method = Literal["eliminate", "prox", "energy"]
+Method = Literal["eliminate", "prox", "energy", "pst"]
 
 _SCORES: Mapping[Method | None, Score | None] = {"eliminate": "eliminate", "energy": "wina", None: None}
 _WIDE, _NARROW = 16, 8
@@ -69,6 +70,8 @@ class Removal:
         count = max(1, round((1 - self.sparsity) * units.units / step)) * step
         if count >= units.units:
             return Refusal(f"kept whole: {self.sparsity:.3g} of {units.units} {units.kind} is less than {step} of them")
+        if self.method == "pst":
+            return without(units, np.flatnonzero(largest(_scored(units), count)), reads_of(units))
         if self.method != "prox":
             return masked(units, count, _SCORES[self.method], "samples", compensate=True)
         reads = reads_of(units)
@@ -137,6 +140,15 @@ def _measured(units: Units, measure: Measure) -> float:
     return max(1, whole) / units.units
 
 
+def _scored(units: Units) -> Float64:
+    """The squares of PST's scores of all weights that read each unit; each weight counts by its share of them all."""
+    found = np.zeros(units.units)
+    for weight, inputs, *_ in units.consumers:
+        own = norms(scores(weight, None if inputs is None else inputs.second_moment), None, units.units)
+        found += own / (own.sum() or 1.0)
+    return found
+
+
 def _proximal(reads: list[Read], units: int, goal: int) -> Float64:
     """The squared norms of the units after proximal steps; each weight counts by its share of what it computes."""
     grams = [read.damped() for read in reads]
@@ -146,7 +158,7 @@ def _proximal(reads: list[Read], units: int, goal: int) -> Float64:
         weights.append(wide / np.sqrt(float(np.einsum("nk,nk->", wide @ gram, wide)) or 1.0))
     spans = [read.weight.shape[1] // units for read in reads]
     groups = proximal.Grouping(
-        lambda points: np.sum([norms(point, None, units) for point in points], 0),  # type: ignore[arg-type]
+        lambda points: np.sum([norms(point, None, units) for point in points], 0),
         lambda factors: [np.repeat(factors, span) for span in spans],
     )
     return proximal.descend(weights, grams, groups, goal)

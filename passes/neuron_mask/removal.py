@@ -82,7 +82,7 @@ def refit(read: Read, units: int, keep: Indices) -> Float32:
     return found
 
 
-def norms(weight: Float32, moments: Float64 | None, units: int) -> Float64:
+def norms(weight: Float32 | Float64, moments: Float64 | None, units: int) -> Float64:
     """The squares of each unit's outgoing weights, times the second moments of what it gives, float64 ``[units]``."""
     squares = np.square(weight, dtype=np.float64).sum(0) * (1.0 if moments is None else moments)
     return np.asarray(squares.reshape(units, -1).sum(1), np.float64)

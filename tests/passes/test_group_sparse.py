@@ -107,7 +107,7 @@ def test_inputs_that_never_come_go_first() -> None:
 # --- the pass -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [None, "eliminate", "prox", "energy"])
+@pytest.mark.parametrize("method", [None, "eliminate", "prox", "energy", "pst"])
 @pytest.mark.parametrize("block", [1, 8])
 def test_half_of_the_blocks_stay(
     method: Any, block: int, site: MakeSite, decode: Callable[..., Float32], matmul: Callable[..., Float32]

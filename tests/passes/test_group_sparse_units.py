@@ -72,7 +72,7 @@ def surveyed(name: str, scale: float, units: int = 32, kind: str = "neurons", in
     )
 
 
-@pytest.mark.parametrize("method", ["eliminate", "prox", "energy"])
+@pytest.mark.parametrize("method", ["eliminate", "prox", "energy", "pst"])
 def test_the_same_share_of_each_layer(method: str) -> None:
     proto = layers()
     text = f"group-sparse{{groups=neurons,sparsity=0.25,scope=weight,method={method}}}"
