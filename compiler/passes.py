@@ -115,7 +115,7 @@ class Units(NamedTuple):
     ``rows`` are what computes each, float32 ``[units, elements]`` for each weight. ``nbytes`` are those of all weights
     that they are in, ``work`` the multiply-adds of these for one sample, sizes that the model leaves open taken as 1.
     ``effect`` of new weights of the consumers is ``||y' - y|| / ||y||`` over some outputs y of the model, None where it
-    is not known; it runs the model on a few calibration inputs, and is known only while a pass plans.
+    is not known, as when no pass plans; it runs the model. ``kernel`` are the sizes of a kernel whose positions they are.
     """
 
     name: str
@@ -129,6 +129,7 @@ class Units(NamedTuple):
     nbytes: int = 0
     work: int = 0
     effect: Callable[[Sequence[Float32]], float | None] = lambda weights: None
+    kernel: tuple[int, ...] = ()
 
 
 class Kept(NamedTuple):
@@ -145,14 +146,15 @@ class Kept(NamedTuple):
 class Pass(ABC):
     """A rewrite of weights. A pass is a frozen dataclass whose fields are its options.
 
-    Options are declared with :func:`option`, which carries help and unit; the text syntax, ``regc passes`` and the
+    Options are declared with :func:`option`, which carries help and unit; text, ``regc passes`` and the
     Python API come from them. Subclasses set ``name`` and, when they need whole ``Dense`` weights that no coding pass
-    has touched, ``structural``.
+    has touched, ``structural``; ``windows`` when positions of kernels are units for them, too, which stay in windows.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     structural: ClassVar[bool] = False
+    windows: ClassVar[bool] = False
 
     include: tuple[str, ...] = field(
         default=(),

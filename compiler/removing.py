@@ -20,6 +20,8 @@ from regc.compiler.structure import Group, Left, Place, add_to_bias, find_groups
 from regc.compiler.structure.certain import factors, pads
 from regc.compiler.structure.cuts import fold_bounds
 from regc.compiler.structure.group import Array
+from regc.compiler.structure.matrices import as_read, matrix_of, own_columns, whole_matrix
+from regc.compiler.structure.windows import KIND as POSITIONS
 from regc.compiler.terms import Dense, Float32
 
 Inputs = Mapping[str, Statistics] | Calibrate | None
@@ -41,7 +43,7 @@ def run_removal(
     for chosen in (selection, own):
         chosen.check([site.info for site in sites])
     at = {(id(reader.node), reader.role.index): site for site in sites for reader in site.readers}
-    groups = find_groups(model)
+    groups = find_groups(model, windows=_windows(pass_))
     for group in groups:
         group.refusal = group.refusal or pass_.leaves(group.kind) or _unselected(group, at, (selection, own))
     free = [group for group in groups if group.refusal is None]
@@ -56,6 +58,11 @@ def run_removal(
         if not isinstance(answer, Refusal) and not any(offset is not None for offset in answer.offsets):
             _tell(group, answer, at, inflows)
     return _removed(model, answers, pass_)
+
+
+def _windows(pass_: Pass) -> bool:
+    """Whether positions of kernels are to be found, too."""
+    return pass_.windows and pass_.leaves(POSITIONS) is None
 
 
 def _inflows(model: Model, wanted: Wanted, inputs: Inputs) -> Inflows:
@@ -81,7 +88,7 @@ def _site(place: Place, at: Mapping[tuple[int, int], Site]) -> Site | None:
 
 def _unselected(group: Group, at: Mapping[tuple[int, int], Site], selections: Sequence[Selection]) -> str | None:
     """Why units are left alone: a weight that computes them is not selected."""
-    for place in group.producers:
+    for place in group.producers or group.consumers:
         site = _site(place, at)
         for selection in selections if site is not None else ():
             if site is not None and (reason := selection.refuses(site.info)) is not None:
@@ -156,20 +163,23 @@ def _units(group: Group, at: Mapping[tuple[int, int], Site], inflows: Inflows | 
         name=group.name,
         kind=group.kind,
         units=group.units,
-        scales=np.sqrt(np.sum(squares, 0)),
-        alike=_alike([*computing, *(place.by_unit(group.units) for place in group.followers)]),
+        scales=np.sqrt(np.sum(squares, 0)) if squares else np.ones(group.units),
+        alike=_alike([*computing, *(place.by_unit(group.units) for place in group.followers)], group.units),
         consumers=tuple(consumers),
         factors=factors(group),
         rows=tuple(rows.astype(np.float32) for rows in computing),
         nbytes=sum(array.nbytes for array in sizes),
+        kernel=group.kernel,
         work=sum(array.size * place.uses for array, place in zip(sizes, group.places, strict=True)),
     )
 
 
-def _alike(rows: Sequence[Array]) -> npt.NDArray[np.intp]:
+def _alike(rows: Sequence[Array], units: int) -> npt.NDArray[np.intp]:
     """For each unit the first that all constants treat in exactly the same way."""
     first: dict[bytes, int] = {}
-    keys = [b"".join(part[unit].tobytes() for part in rows) for unit in range(len(rows[0]))]
+    if not rows:
+        return np.arange(units)
+    keys = [b"".join(part[unit].tobytes() for part in rows) for unit in range(units)]
     return np.array([first.setdefault(key, unit) for unit, key in enumerate(keys)], np.intp)
 
 
@@ -188,40 +198,6 @@ def _error(kept: Kept, consumers: Sequence[Consumer]) -> float | None:
     return worst
 
 
-def matrix_of(place: Place) -> Float32:
-    """The weight of a consumer as ``[N, K]``, float32."""
-    values = place.values().astype(np.float32)
-    if place.node.op == "Conv":
-        return values.reshape(len(values), -1)
-    moved = np.moveaxis(values, place.axis, -1)
-    return moved.reshape(-1, moved.shape[-1])
-
-
-def _as_read(place: Place, matrix: Float32, old: Array) -> Array:
-    """A matrix ``[N, K]`` as the node of a consumer reads it, in place of ``old``."""
-    if place.node.op == "Conv":
-        return matrix.reshape(old.shape).astype(old.dtype)
-    shape = np.moveaxis(old, place.axis, -1).shape
-    return np.moveaxis(matrix.reshape(shape), -1, place.axis).astype(old.dtype)
-
-
-def own_columns(place: Place, units: int) -> slice:
-    """The columns of a consumer's matrix ``[N, K]`` that read the units; it may read others, too."""
-    shape = place.values().shape
-    span = int(np.prod(shape[2:])) if place.node.op == "Conv" else 1
-    return slice(place.before * span, (place.before + units * place.inner) * span)
-
-
-def whole_matrix(place: Place, own: Float32, units: int) -> Float32:
-    """The matrix ``[N, K]`` of a consumer with other values where it reads the units."""
-    columns, whole = own_columns(place, units), matrix_of(place)
-    if own.shape == whole.shape:
-        return own
-    whole = whole.copy()
-    whole[:, columns] = own
-    return whole
-
-
 def _removed(
     model: Model, answers: Sequence[tuple[Group, Kept | Refusal, float | None]], pass_: Pass
 ) -> list[UnitsRecord]:
@@ -231,11 +207,13 @@ def _removed(
         if isinstance(answer, Refusal):
             continue
         for place, weight, offset in zip(group.consumers, answer.weights, answer.offsets, strict=True):
-            put(model, place, _as_read(place, whole_matrix(place, weight, group.units), place.values()))
+            put(model, place, as_read(place, whole_matrix(place, weight, group.units), place.values()))
             if offset is not None:
                 add_to_bias(model, place.node, offset)
                 added = True
-    groups = find_groups(model) if added else [group for group, _, _ in answers]  # some biases are new
+    groups = (
+        find_groups(model, windows=_windows(pass_)) if added else [group for group, _, _ in answers]
+    )  # some biases are new
     left: Left = {}
     records = []
     for group, (found, answer, error) in zip(groups, answers, strict=True):

@@ -87,11 +87,11 @@ class Statistics:
         peak = np.abs(wide) @ self.peak
         return Statistics(self.count, mean, peak, second_moment, gram, sample, cross, self.runs)
 
-    def of_inputs(self, inputs: slice) -> Statistics:
+    def of_inputs(self, inputs: slice | npt.NDArray[np.intp]) -> Statistics:
         """The statistics of some of the inputs, in the order that they have."""
-        if inputs == slice(0, len(self.mean)):
+        if isinstance(inputs, slice) and inputs == slice(0, len(self.mean)):
             return self
-        squares = [None if square is None else square[inputs, inputs] for square in (self.gram, self.cross)]
+        squares = [None if square is None else square[inputs][:, inputs] for square in (self.gram, self.cross)]
         return replace(
             self,
             mean=self.mean[inputs],

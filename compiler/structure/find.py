@@ -14,17 +14,18 @@ from regc.compiler.structure.group import Group
 from regc.compiler.structure.recurrent import RECURRENT, states
 from regc.compiler.structure.rules import follow
 from regc.compiler.structure.walk import CoarserError, CopiesError, Dims, Lane, RefusedError, Walk
+from regc.compiler.structure.windows import find_windows
 
 _STANDARD = (None, "", "ai.onnx")
 
 
-def find_groups(model: Model) -> list[Group]:
+def find_groups(model: Model, *, windows: bool = False) -> list[Group]:
     """The sets of units in the main graph and in all bodies, in the order of the nodes that compute them; one set for
-    weights that are coupled, by a residual sum or a gate.
+    weights that are coupled, by a residual sum or a gate. Before them, if asked for, positions of kernels.
     """
     graphs = (model.graph, *model.graph.subgraphs(recursive=True))
     dims = refined(graphs, dimensions(model, bodies=True))
-    groups: list[Group] = []
+    groups = find_windows(model, graphs, dims) if windows else []
     seen: set[int] = set()
     for graph in graphs:
         for node in graph.nodes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -67,7 +67,8 @@ class Group:
     scales), ``consumers`` the weights whose columns read them. ``targets`` are numbers in Reshape targets, ``numbers``
     those in attributes: the groups of a convolution, the sizes of parts. ``size`` is how many outputs of a producer
     make a unit. ``refusal`` says why the units cannot be removed, if so. ``certain`` tells what a consumer reads
-    whatever the model is given; see :class:`regc.compiler.structure.certain.Certain`.
+    whatever the model is given; see :class:`regc.compiler.structure.certain.Certain`. ``kernel`` has the sizes of a
+    kernel whose positions are the units (:mod:`regc.compiler.structure.windows`), and ``dims`` the shapes around it.
     """
 
     name: str
@@ -80,6 +81,8 @@ class Group:
     targets: list[Place] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
     refusal: str | None = None
+    kernel: tuple[int, ...] = ()
+    dims: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     certain: Callable[[Place], npt.NDArray[np.float64] | None] = lambda place: None
 
     @property

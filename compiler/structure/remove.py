@@ -14,6 +14,7 @@ from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.group import Array, Group, Number, Place
 from regc.compiler.structure.recurrent import RECURRENT
+from regc.compiler.structure.windows import axes_of, shrink
 
 Left = dict[tuple[int, int, int], npt.NDArray[np.intp]]
 """Of a node, an input and an axis: which of the elements that were there when sets of units were found are left."""
@@ -40,7 +41,9 @@ def remove(
         put(model, place, values)
     gone = np.setdiff1d(np.arange(group.units), keep)
     left = {} if left is None else left
-    for place in group.places:
+    if group.kernel:
+        _cut_window(model, group, keep)
+    for place in group.places if not group.kernel else ():
         key = (id(place.node), place.index, place.axis)
         values = place.values()
         there = left.get(key, np.arange(values.shape[place.axis]))
@@ -54,6 +57,15 @@ def remove(
     for number in group.numbers:
         _lower(number, len(gone))
     _forget_shapes(model)
+
+
+def _cut_window(model: Model, group: Group, keep: npt.NDArray[np.intp]) -> None:
+    """Leave a window of a kernel."""
+    (place,), axes = group.consumers, axes_of(keep, group.kernel)
+    values = place.values()
+    put(model, place, np.ascontiguousarray(values[np.ix_(*map(np.arange, values.shape[:2]), *axes)]))
+    graph = next(graph for graph in _graphs(model) if any(place.node is other for other in graph.nodes))
+    shrink(model, graph, place.node, axes, group)
 
 
 def _lower(number: Number, gone: int) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Kept, Pass, Preview, Refusal, SiteInfo, Surveyed, Units, option
 from regc.compiler.statistics import Need, Statistics
+from regc.compiler.structure.windows import KIND as POSITIONS
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
 from regc.passes.budget import Point
@@ -20,6 +21,7 @@ from regc.passes.group_sparse import eliminate, proximal
 from regc.passes.group_sparse.eliminate import Float64, blocks_of
 from regc.passes.group_sparse.envelope import largest
 from regc.passes.group_sparse.plan import WHOLE, curve, levels
+from regc.passes.group_sparse.positions import nonzero, smaller
 from regc.passes.group_sparse.scores import scores
 from regc.passes.group_sparse.structured import Measure, Method, Removal, shared
 from regc.passes.group_sparse.term import BlockSparse, label, packed_nbytes
@@ -28,7 +30,9 @@ from regc.passes.units import KINDS, unasked
 from regc.runtime_ops.formats.block_sparse import BLOCKS, TILE
 
 _BLOCKS = re.compile(rf"blocks\({TILE}x(\d+)\)")
-_CHOICES = " | ".join([*(f"blocks({TILE}x{block})" for block in BLOCKS), *KINDS])
+_KERNEL = "kernel"
+_UNITS = (*KINDS, _KERNEL)
+_CHOICES = " | ".join([*(f"blocks({TILE}x{block})" for block in BLOCKS), *_UNITS])
 _FLOOR = 0.4
 """Blocks that are never priced, as a share of those that stay on average: a tile keeps at least so many."""
 _FOUND = 0.01
@@ -36,8 +40,6 @@ _FOUND = 0.01
 _REFUSED = {
     "weights": "no kernel is faster for single weights, and their places take the bytes that they save; the finest "
     f"groups are blocks({TILE}x1)",
-    "kernel": "a convolution without some positions of its kernel is no smaller operator, for ONNX knows rectangles "
-    "alone; remove filters or channels instead",
 }
 
 
@@ -60,8 +62,14 @@ class GroupSparse(Pass):
     name: ClassVar[str] = "group-sparse"
     summary: ClassVar[str] = "only some blocks of a weight are stored and multiplied, or some neurons, filters or heads"
     structural: ClassVar[bool] = True
+    windows: ClassVar[bool] = True
 
-    groups: str = option(f"blocks({TILE}x1)", "what is kept or left out as one: blocks of outputs by inputs", _CHOICES)
+    groups: str = option(
+        f"blocks({TILE}x1)",
+        "what is kept or left out as one: blocks of outputs by inputs, units of the graph, or positions of convolution "
+        "kernels (kernel), of which a window stays",
+        _CHOICES,
+    )
     sparsity: float = option(0.5, "share of the groups that are left out", "above 0, below 1")
     exact: bool = option(
         False,
@@ -99,35 +107,41 @@ class GroupSparse(Pass):
         if self.groups in _REFUSED:
             raise UsageError(f"group-sparse: groups={self.groups}: {_REFUSED[self.groups]}")
         found = _BLOCKS.fullmatch(self.groups)
-        if self.groups not in KINDS and (found is None or int(found[1]) not in BLOCKS):
+        if self.groups not in _UNITS and (found is None or int(found[1]) not in BLOCKS):
             raise UsageError(f"group-sparse: groups must be one of {_CHOICES}, got {self.groups}")
         if self.multiple is not None and self.multiple < 1:
             raise UsageError(f"group-sparse: multiple must be 1 or more, got {self.multiple}")
-        if found and (self.multiple is not None or self.measure != "size"):
+        if self.groups not in KINDS and (self.multiple is not None or self.measure != "size"):
             raise UsageError(
                 f"group-sparse: multiple and measure are for units that are removed; give groups={' or '.join(KINDS)}"
             )
+        if self.groups == _KERNEL and self.method is not None:
+            raise UsageError("group-sparse: groups=kernel tries every window of a kernel; leave the method out")
 
     @property
     def removes(self) -> bool:  # noqa: D102
-        return self.exact or self.groups in KINDS
+        return self.exact or self.groups in _UNITS
 
     @property
     def rewrites(self) -> bool:  # noqa: D102
-        return self.groups not in KINDS
+        return self.groups not in _UNITS
 
     @property
     def shares(self) -> bool:  # noqa: D102
-        return self.scope == "model" and not self.exact
+        return self.scope == "model" and not self.exact and self.groups != _KERNEL
 
     @property
     def unit_needs(self) -> frozenset[Need]:  # noqa: D102
         return frozenset({"moments"}) if self.exact else super().unit_needs
 
     def leaves(self, kind: str) -> str | None:  # noqa: D102
+        if self.groups == _KERNEL:
+            return None if kind == POSITIONS else f"they are {kind}, which groups={_KERNEL} leaves"
         return unasked(kind, self.groups) if self.groups in KINDS else None
 
     def choose(self, units: Units) -> Kept | Refusal:  # noqa: D102
+        if units.kernel:
+            return nonzero(units) if self.exact else smaller(units, self.sparsity)
         return exact(units) if self.exact else self._removal.choose(units)
 
     def apportion(self, surveyed: Iterator[Units]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
@@ -168,7 +182,7 @@ class GroupSparse(Pass):
         return int(self.groups.removesuffix(")").rpartition("x")[2])
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
-        if self.groups in KINDS:
+        if self.groups in _UNITS:
             return Refusal(f"groups={self.groups} are removed from the graph as a whole")
         if not site.multiplied:
             return Refusal("no product of ours can take the place of its node, so nothing would be skipped")

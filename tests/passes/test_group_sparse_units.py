@@ -200,7 +200,6 @@ def test_blocks_that_are_zero_already_are_all_that_goes() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"groups": "kernel"}, "groups=kernel: a convolution without some positions"),
         ({"multiple": 8}, "multiple and measure are for units"),
         ({"measure": "cost"}, "multiple and measure are for units"),
         ({"groups": "filters", "multiple": 0}, "multiple must be 1 or more"),
