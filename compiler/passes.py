@@ -115,7 +115,7 @@ class Units(NamedTuple):
     ``rows`` are what computes each, float32 ``[units, elements]`` for each weight. ``nbytes`` are those of all weights
     that they are in, ``work`` the multiply-adds of these for one sample, sizes that the model leaves open taken as 1.
     ``effect`` of new weights of the consumers is ``||y' - y|| / ||y||`` over some outputs y of the model, None where it
-    is not known, as when no pass plans; it runs the model. ``kernel`` are the sizes of a kernel whose positions they are.
+    is not known, as when no pass plans; it runs the model. ``kernel`` are the sizes of that whose positions they are.
     """
 
     name: str
