@@ -16,6 +16,10 @@ Two things beyond the papers halve the error, at no cost in the product. Both ar
 Mean error of the outputs of the 36 products of a sentence encoder, 65 % skipped, on rows that nothing was fitted on:
 TEAL 0.229, WINA 0.222, with a centre 0.179, and compensation 0.134. Rotating the inputs of each into the basis of its
 singular vectors, as WINA does, gives 0.142 alone and 0.125 with a centre, but needs another product: it is no choice.
+Behind RMSNorm none is needed, for the stream between layers can be rotated for good once the scales are part of the
+weights, but there it did not pay: divergence of a small language model's predictions from the original's at 40 %, on
+three texts that nothing was fitted on, 0.149 as it came, 0.220 with the scales in the weights, and then 0.181 in the
+principal components of the stream and 0.215 in the singular vectors of the weights that read it.
 """
 
 from __future__ import annotations
