@@ -26,13 +26,19 @@ class Recover:
 
     Give ``minutes`` or ``steps``; only a number of steps gives the same model again. ``rate`` is how far a step moves
     weights, as a share of their root mean square. ``batch`` is samples in a step. ``held_out`` is the share of the
-    inputs that judges and is not trained on. ``outputs`` says whether the outputs' ``values`` are to be kept, or they
-    are ``logits`` whose softmax is; ``auto`` takes an output named like logits for such. ``mix`` is the share of
-    samples in which words are replaced by any others, where inputs are words; None: half of them where the inputs have
-    few of all the words that the model knows, else none. ``labels`` is a ``.npy`` file of the classes of the
-    calibration inputs; how much they count beside the teacher is found by two short trainings
-    (:mod:`regc.compiler.recovery.labels`). ``checkpoint`` is a file in which the state is kept now and
-    then and from which a run that was interrupted goes on.
+    inputs that judges and that neither passes nor training see. ``outputs`` says whether the outputs' ``values`` are to
+    be kept, or they are ``logits`` whose softmax is; ``auto`` takes an output named like logits for such. ``mix`` is
+    the share of samples in which words are replaced by any others, where inputs are words, or that are blended, shifted
+    and mirrored, where inputs are floats; None: half of them where the inputs have few of all the words that the model
+    knows, else none. ``labels`` is a ``.npy`` file of the classes of the calibration inputs; how much they count beside
+    the teacher is found by two short trainings (:mod:`regc.compiler.recovery.labels`). ``checkpoint`` is a file in
+    which the state is kept now and then and from which a run that was interrupted goes on.
+
+    Off by default, for none of them is known to help in a few minutes: ``near`` weighs PELA's closeness of weights to
+    the original ones, ``even`` EQ-Net's regularizer of weights that are rounded; ``chain`` is how much the student
+    learns from itself at more bits, which learns from the teacher (:mod:`regc.compiler.recovery.lessons`); ``moving``
+    lets kept blocks move, by proximal steps from the whole weight; ``on_policy`` is the share of texts that the student
+    goes on writing while it learns, where the model is a language model (:mod:`regc.compiler.recovery.writing`).
 
     Raises:
         UsageError: a number that cannot be meant, or neither or both of minutes and steps.
@@ -45,6 +51,11 @@ class Recover:
     held_out: float = 0.12
     outputs: Outputs = "auto"
     mix: float | None = None
+    near: float = 0.0
+    even: float = 0.0
+    chain: float = 0.0
+    moving: bool = False
+    on_policy: float = 0.0
     seed: int = 0
     labels: Path | None = None
     checkpoint: Path | None = None
@@ -59,6 +70,8 @@ class Recover:
             raise UsageError(
                 "recovery needs held_out and mix between 0 and 1, a rate above 0 and a batch of at least 1"
             )
+        if not (0 <= self.chain <= 1 and 0 <= self.on_policy <= 1 and self.near >= 0 and self.even >= 0):
+            raise UsageError("recovery needs chain and on_policy between 0 and 1, and near and even of at least 0")
 
     @classmethod
     def parse(cls, text: str, *, seed: int = 0, labels: Path | None = None, checkpoint: Path | None = None) -> Recover:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,15 +16,18 @@ from regc.compiler.feeds.apart import Apart
 from regc.compiler.feeds.inputs import Feed
 from regc.compiler.model import Model
 from regc.compiler.records import Progress, Recovered
-from regc.compiler.recovery.batches import Batch, Batches, Inputs, Mix, splits
-from regc.compiler.recovery.labels import NAME, PILOT, labelled, scores_at, weight_of, with_labels
+from regc.compiler.recovery.batches import Batches, Inputs, Mix, splits
+from regc.compiler.recovery.blends import blended
+from regc.compiler.recovery.labels import NAME, PILOT, labelled, weight_of
 from regc.compiler.recovery.losses import Distance
-from regc.compiler.recovery.network import Changes, Network, feeds_of
+from regc.compiler.recovery.network import Changes, feeds_of
+from regc.compiler.recovery.objective import Objective
 from regc.compiler.recovery.options import Recover
 from regc.compiler.recovery.student import Starts, Student, frozen, parameter_groups, stored_in, trainable
 from regc.compiler.recovery.teaching import network_of, teaching
 from regc.compiler.recovery.tokens import Tokens
 from regc.compiler.recovery.train import Curve, Training, judge
+from regc.compiler.recovery.writing import Writing
 from regc.compiler.sites import Site
 from regc.compiler.terms import Term
 
@@ -101,13 +105,15 @@ class _Recovery:
         self.dense = [sites[name] for name in dense if stored_in(model, sites[name])]
         used = [*(sites[name] for name in terms), *self.dense]
         self.features, self.teacher = teaching(original, model, used, feeds_of(feeds[0]))
+        split = bool(self.features.all) and splits(self._teach, feeds)
+        mix, self.writing = _mixing(model, feeds, options, split=split)
         self.batches = Batches.of(
             apart.others(feeds),
             apart.kept(feeds),
             self._teach,
-            split=bool(self.features.all) and splits(self._teach, feeds),
+            split=split,
             batch=options.batch,
-            mix=_mixing(model, feeds, options.mix if options.labels is None else 0.0),
+            mix=mix,
         )
         names = tuple(tensor.name for tensor in self.features.outputs)
         self.distance = Distance(len(self.features.hidden), names, options.outputs)
@@ -122,8 +128,8 @@ class _Recovery:
         if options.labels is not None:
             labels = self._weight_of_labels(fixed, starts, callback)
             options = replace(options.part(1 - 2 * PILOT), checkpoint=options.checkpoint)
-        before = judge(self._loss(fixed, self._student({}), labels), self.batches)
-        student, curve = self._trained(fixed, starts, labels, options, callback)
+        before = judge(self._objective(fixed, self._student({}), labels).loss, self.batches)
+        objective, curve = self._trained(fixed, starts, labels, options, callback)
         curve.ended += f", labels count {labels:.0%}" if options.labels is not None else ""
         after = curve.losses[-1]
         worth = after < (1 - LEAST_GAIN) * before
@@ -133,32 +139,34 @@ class _Recovery:
         )
         if not worth:
             return dict(self.terms), done
-        student.write_plain(self.model)
-        return {**self.terms, **student.terms()}, done
+        objective.student.write_plain(self.model)
+        return {**self.terms, **objective.student.terms()}, done
 
     def _trained(
         self, fixed: Changes, starts: Starts, labels: float, options: Recover, callback: Callable[[Progress], None]
-    ) -> tuple[Student, Curve]:
+    ) -> tuple[Objective, Curve]:
         student = self._student(starts)
+        if options.moving:
+            student.loosen()
+        objective = self._objective(fixed, student, labels)
         groups = parameter_groups(student, options.rate)
-        trainer = Training(student, groups, self._loss(fixed, student, labels), self.batches, options)
+        if self.writing is not None:
+            self.writing.student = objective.network
+        lesson = objective.lesson(options)
+        trainer = Training(student, groups, objective.loss, self.batches, options, lesson=lesson)
         curve = trainer.run(lambda done, words: callback(Progress("recover", round(1000 * done), 1000, words)))
-        return student, curve
+        return objective, curve
 
     def _weight_of_labels(self, fixed: Changes, starts: Starts, callback: Callable[[Progress], None]) -> float:
         """How much labels should count, by the samples that are held out."""
         predicted = []
         for labels in (1.0, 0.0):
-            student, _ = self._trained(fixed, starts, labels, self.options.part(PILOT), callback)
-            network = self._network(fixed, student)
+            objective, _ = self._trained(fixed, starts, labels, self.options.part(PILOT), callback)
             with torch.no_grad():
-                found = [self._scores(network.run(batch.inputs), batch) for batch in self.batches.judging()]
+                found = [objective.scores(objective.run(batch), batch) for batch in self.batches.judging()]
             predicted.append(torch.cat([scores.softmax(-1) for scores in found]))
         known = torch.cat([batch.inputs[NAME] for batch in self.batches.judging()])
         return weight_of(known, *predicted)
-
-    def _scores(self, found: Sequence[Tensor], batch: Batch) -> Tensor:
-        return found[scores_at(batch.targets, len(self.features.outputs), batch.inputs[NAME])]
 
     def _trainables(self, starts: Starts) -> tuple[dict[str, Trainable], dict[str, str]]:
         """The terms in training by name, and why the others are not."""
@@ -176,38 +184,31 @@ class _Recovery:
     def _student(self, starts: Starts) -> Student:
         return Student(self.model, self._trainables(starts)[0], self.sites, self.dense)
 
-    def _network(self, fixed: Changes, student: Student) -> Network:
-        """A student, with ``fixed`` in the place of what does not train."""
+    def _objective(self, fixed: Changes, student: Student, labels: float) -> Objective:
+        """What is asked of a student; ``labels`` is how much these count, and ``fixed`` what does not train."""
         changes = Changes({**fixed.constants, **student.changes.constants}, student.changes.products)
-        return network_of(self.model, changes, self.features)
-
-    def _loss(self, fixed: Changes, student: Student, labels: float) -> Callable[[Batch], Tensor]:
-        """The loss of a student; ``labels`` is how much these count."""
-        network = self._network(fixed, student)
-
-        def loss(batch: Batch) -> Tensor:
-            mask = batch.inputs[self.mask].to(torch.float32) if self.mask is not None else None
-            found = network.run(batch.inputs)
-            distance = self.distance(found, batch.targets, mask)
-            if labels == 0:
-                return distance
-            return with_labels(distance, self._scores(found, batch), batch.inputs[NAME], labels)
-
-        return loss
+        network = network_of(self.model, changes, self.features)
+        return Objective(student, network, self.distance, len(self.features.outputs), self.mask, labels)
 
     def _teach(self, inputs: Inputs) -> list[Tensor]:
         with torch.no_grad():
             return self.teacher.run(inputs)
 
 
-def _mixing(model: Model, feeds: Sequence[Feed], share: float | None) -> Mix | None:
-    """What replaces words of inputs that have some; None where that is not wanted."""
+def _mixing(model: Model, feeds: Sequence[Feed], options: Recover, *, split: bool) -> tuple[Mix | None, Writing | None]:
+    """What makes other samples of inputs, None where that is not wanted; and what has the student write some."""
     tokens = Tokens.of(model.graph, feeds)
-    if share is None:
-        share = MIX if tokens.few else 0.0
-    if not tokens.rows or not share:
-        return None
-    return lambda inputs, rng: tokens.mixed(inputs, share, rng)
+    floats = split and all(array.dtype == np.float32 for feed in feeds for array in feed.values())
+    share = (MIX if tokens.few else 0.0) if options.mix is None else options.mix
+    share = share if (tokens.rows or floats) and options.labels is None else 0.0
+    writing = Writing.of(tokens.rows, options.on_policy) if options.on_policy else None
+
+    def mix(inputs: Inputs, rng: np.random.Generator) -> Inputs:
+        if share:
+            inputs = tokens.mixed(inputs, share, rng) if tokens.rows else blended(inputs, share, rng)
+        return inputs if writing is None else writing.mixed(inputs, rng)
+
+    return (mix if share or writing is not None else None), writing
 
 
 @contextmanager

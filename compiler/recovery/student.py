@@ -74,9 +74,23 @@ class Student(nn.Module):
             constants[id(constant)] = _itself(values)
         self.changes = Changes(constants, products)
 
+    def loosen(self) -> None:
+        """Let move what the passes chose, such as which blocks are kept."""
+        for module in self.weights.modules():
+            if isinstance(module, Trainable):
+                module.loosen()
+
+    def by_name(self) -> dict[str, Trainable]:
+        """The weights in training, by the name of their site."""
+        return dict(zip(self.names, self.weights, strict=True))  # type: ignore[arg-type]
+
+    def originals(self) -> dict[str, Tensor]:
+        """What these weights were, float32 ``[N, K]``."""
+        return {name: torch.from_numpy(np.array(self.sites[name].load().values)) for name in self.names}
+
     def terms(self) -> dict[str, Term]:
         """The terms as they are now, by the name of their site."""
-        return {name: weights.term() for name, weights in zip(self.names, self.weights, strict=True)}  # type: ignore[operator]
+        return {name: weights.term() for name, weights in self.by_name().items()}
 
     def write_plain(self, model: Model) -> None:
         """Put the plain constants into the model."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from regc.compiler.recovery import checkpoint
 from regc.compiler.recovery.batches import Batch, Batches
 from regc.compiler.recovery.options import Recover
+from regc.compiler.recovery.trainable import Trainable
 
 WARM_UP = 0.05
 LOOKS = 16
@@ -47,7 +48,7 @@ def judge(loss: Callable[[Batch], Tensor], batches: Batches) -> float:
 
 
 class Training:
-    """Trains ``student`` so that ``loss`` of a batch gets small.
+    """Trains ``student`` so that ``loss`` of a batch gets small; steps go by ``lesson``, which may ask for more.
 
     Repeatable for a number of steps on one machine, with one number of threads.
     """
@@ -59,8 +60,12 @@ class Training:
         loss: Callable[[Batch], Tensor],
         batches: Batches,
         options: Recover,
+        *,
+        lesson: Callable[[Batch], Tensor],
     ) -> None:
         self.student, self.loss, self.batches, self.options = student, loss, batches, options
+        self.lesson = lesson
+        self.weights = [module for module in student.modules() if isinstance(module, Trainable)]
         self.optimizer = torch.optim.AdamW(list(groups), betas=(0.9, 0.95), weight_decay=0.0, fused=True)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.curve = Curve()
@@ -72,20 +77,24 @@ class Training:
         begun = time.monotonic()
         first = self.state()
         self._resume()
+        if self.curve.steps:
+            self._stepped(self._done())
         best, least, looked = first, judge(self.loss, self.batches), 0.0
         self.curve.losses.append(least)
-        rose, saved = 0, begun
+        rose, saved, settled = 0, begun, self._settled(0.0)
         steps = self.batches.steps(np.random.default_rng(self.options.seed), self.curve.steps)
         before = self._spent
         while (done := self._done()) < 1 and rose < PATIENCE:
             self._step(next(steps), done)
             self._spent = before + time.monotonic() - begun
             done = self._done()
+            self._stepped(done)
             if done - looked >= 1 / LOOKS or done >= 1:
                 looked, found = done, judge(self.loss, self.batches)
                 self.curve.losses.append(found)
-                best, least = (self.state(), found) if found < least else (best, least)
-                rose = rose + 1 if found > self.curve.losses[-2] else 0
+                if self._settled(done) and (found < least or not settled):
+                    best, least, settled = self.state(), found, True
+                rose = rose + 1 if settled and found > self.curve.losses[-2] else 0
             if self.options.checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY:
                 self._save()
                 saved = time.monotonic()
@@ -99,17 +108,26 @@ class Training:
         """A copy of all parameters."""
         return [parameter.detach().clone() for parameter in self.student.parameters()]
 
+    def _stepped(self, done: float) -> None:
+        """Tell the weights how far the training is."""
+        for weight in self.weights:
+            weight.stepped(min(1.0, done), self.options.rate * _factor(min(1.0, done)))
+
+    def _settled(self, done: float) -> bool:
+        """Whether all weights have their final sizes, so that a state may be the best one."""
+        return all(weight.settled(done) for weight in self.weights)
+
     def _done(self) -> float:
         steps = self.curve.steps / self.options.steps if self.options.steps is not None else 0.0
         return max(steps, self._spent / self._seconds)
 
     def _step(self, batches: Sequence[Batch], done: float) -> None:
-        factor = min(1.0, (done + 1e-3) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
+        factor = _factor(done)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            (self.loss(batch) / len(batches)).backward()
+            (self.lesson(batch) / len(batches)).backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
         self.curve.steps += 1
@@ -157,3 +175,8 @@ class Training:
             prefix = f"{index}."
             self.optimizer.state[parameter] = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
         self.curve.steps, self._spent = int(numbers["steps"]), float(numbers["spent"])
+
+
+def _factor(done: float) -> float:
+    """What rates are multiplied by at a share of the training."""
+    return min(1.0, (done + 1e-3) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))

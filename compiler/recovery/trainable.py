@@ -16,8 +16,11 @@ from regc.compiler.terms import Dense, Float32, Product, Sum, Term
 class Trainable(nn.Module):
     """A matrix ``[N, K]`` in training.
 
-    ``latents`` are parameters whose step is a share of their root mean square.
+    ``bits``, where it is set, is to how many the latent weights of a form that has such are rounded instead of to its
+    own values (:mod:`regc.compiler.recovery.lessons`).
     """
+
+    bits: int | None = None
 
     @abstractmethod
     def weight(self) -> Tensor:
@@ -26,6 +29,20 @@ class Trainable(nn.Module):
     @abstractmethod
     def term(self) -> Term:
         """The term as it would be stored now."""
+
+    def rounds(self) -> Tensor | None:
+        """The latent weights ``[N, K]`` that the form rounds; None where it rounds none."""
+        return None
+
+    def loosen(self) -> None:
+        """Let move what else stays as the pass left it, towards the same size at the end of the training."""
+
+    def stepped(self, done: float, rate: float) -> None:
+        """Hear that a step was made, at which share of the training, and at which share of the learning rate."""
+
+    def settled(self, done: float) -> bool:
+        """Whether the term has its final size at this share of the training."""
+        return True
 
     def multiply(self, x: Tensor) -> Tensor:
         """``x @ W.T`` for x ``[..., K]``, as the term's operator computes it."""
@@ -89,22 +106,28 @@ class SumWeights(Trainable):
         return Sum(self.first.term(), self.second.term())
 
 
-class _Int8(torch.autograd.Function):
-    """Values rounded to 127 steps of the largest magnitude over some axes; the gradient goes through."""
+class _Levels(torch.autograd.Function):
+    """Values rounded to so many steps of the largest magnitude over some axes; the gradient goes through."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, axes: tuple[int, ...]) -> Tensor:
-        step = x.abs().amax(axes, keepdim=True).clamp(min=1e-30) / 127
+    def forward(ctx: Any, x: Tensor, axes: tuple[int, ...], steps: int) -> Tensor:
+        step = x.abs().amax(axes, keepdim=True).clamp(min=1e-30) / steps
         return torch.round(x / step).mul_(step)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0], None, None
 
 
 def int8(x: Tensor, axes: tuple[int, ...] = (-1,)) -> Tensor:
     """Activations as an operator with int8 activations sees them: scaled by the largest magnitude over ``axes``."""
-    rounded: Tensor = _Int8.apply(x, axes)
+    rounded: Tensor = _Levels.apply(x, axes, 127)
+    return rounded
+
+
+def rounded_to(latent: Tensor, bits: int) -> Tensor:
+    """Latent weights ``[N, K]`` as integers of so many bits, at least 2, times a scale for each row."""
+    rounded: Tensor = _Levels.apply(latent, (-1,), (1 << (bits - 1)) - 1)
     return rounded
 
 

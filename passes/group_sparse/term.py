@@ -89,7 +89,7 @@ class BlockSparse(Operated):
         from regc.passes.group_sparse.trainable import BlockSparseWeights  # noqa: PLC0415
 
         values = DenseWeights(self.values) if isinstance(self.values, Dense) else self.values.trainable(start)
-        return BlockSparseWeights(self, values)
+        return BlockSparseWeights(self, values, start(self))
 
 
 def label(sparsity: float, block: int) -> str:

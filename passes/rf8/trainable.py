@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from regc.compiler.recovery.trainable import Trainable, array
+from regc.compiler.recovery.trainable import Trainable, array, rounded_to
 from regc.passes.rf8.fit import NEAREST, encode, nearest_codes
 from regc.passes.rf8.term import RF8Term
 from regc.runtime_ops.formats import rf8
@@ -46,12 +46,19 @@ class RF8Weights(Trainable):
         self.latent = nn.Parameter(torch.from_numpy(term.dense()))
         self.scale = nn.Parameter(torch.from_numpy(np.array(term.scale[:, None])))
 
+    def rounds(self) -> Tensor:  # noqa: D102
+        return self.latent
+
     def weight(self) -> Tensor:  # noqa: D102
+        if self.bits is not None:
+            return rounded_to(self.latent, self.bits)
         rounded: Tensor = _Rounded.apply(self.latent, self.scale)
         return rounded
 
     def rows(self, indices: Tensor) -> Tensor:
         """Some rows; only these are rounded."""
+        if self.bits is not None:
+            return rounded_to(self.latent, self.bits)[indices]
         flat: Tensor = _Rounded.apply(self.latent[indices.reshape(-1)], self.scale[indices.reshape(-1)])
         return flat.reshape((*indices.shape, -1))
 

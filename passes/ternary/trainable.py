@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regc.compiler.recovery.trainable import Trainable, int8
+from regc.compiler.recovery.trainable import Trainable, int8, rounded_to
 from regc.compiler.terms import Float32
 from regc.passes.ternary import fit
 from regc.passes.ternary.term import TernaryTerm
@@ -63,7 +63,12 @@ class TernaryWeights(Trainable):
         self.latent = nn.Parameter(torch.from_numpy(np.array(start)))
         self.scale = nn.Parameter(torch.from_numpy(_scales_of(term, start)))
 
+    def rounds(self) -> Tensor:  # noqa: D102
+        return self.latent
+
     def weight(self) -> Tensor:  # noqa: D102
+        if self.bits is not None:
+            return rounded_to(self.latent, self.bits)
         rounded: Tensor = _Rounded.apply(self._grouped(), self._scales()[0].unsqueeze(-1))
         return rounded.flatten(1)[:, : self.like.inputs]
 
