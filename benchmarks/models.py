@@ -128,7 +128,7 @@ def main(
         latencies: list[Latency] = []
         for count in (int(part) for part in threads.split(",")):
             for name, feed in made.items():
-                latencies += _latencies(contenders, name, feed, count, rounds)
+                latencies += measure(contenders, name, feed, count, rounds)
             console.print(_latency_table([latency for latency in latencies if latency.threads == count]))
     if output is not None:
         results = {"costs": [asdict(cost) for cost in costs], "latencies": [asdict(entry) for entry in latencies]}
@@ -140,7 +140,7 @@ def _contenders(
 ) -> Iterator[Contender]:
     original = model or make_encoder(home / "encoder.onnx")
     yield Contender("original", original)
-    int8 = _dynamic_int8(original, home / "int8.onnx")
+    int8 = dynamic_int8(original, home / "int8.onnx")
     near = _fidelity(original, int8, calibration)
     yield Contender(INT8, int8, fidelity=near)
     # Its fusion of residual sum and LayerNormalization costs int8 models about a tenth of their speed.
@@ -161,7 +161,8 @@ def _fidelity(original: Path, compressed: Path, calibration: Calibration | None)
     return min((output.cosine for output in check.outputs), default=None)
 
 
-def _dynamic_int8(source: Path, target: Path) -> Path:
+def dynamic_int8(source: Path, target: Path) -> Path:
+    """The model as ONNX Runtime quantizes it without calibration, with a scale per output."""
     from onnxruntime.quantization import quantize_dynamic  # noqa: PLC0415 - imports what nothing else here needs
 
     logging.getLogger().setLevel(logging.ERROR)
@@ -197,7 +198,8 @@ def _cost(contender: Contender, feed: Feed, home: Path) -> Cost:
     return Cost(contender.name, contender.fidelity, contender.nbytes, **json.loads(done.stdout))
 
 
-def _latencies(contenders: Sequence[Contender], name: str, feed: Feed, threads: int, rounds: int) -> list[Latency]:
+def measure(contenders: Sequence[Contender], name: str, feed: Feed, threads: int, rounds: int) -> list[Latency]:
+    """Seconds of one call of each on one feed, in one process and interleaved rounds."""
     sessions = [session_of(contender.path, threads, contender.left_out) for contender in contenders]
     runs = [lambda session=session: session.run(None, feed) for session in sessions]
     calls = [calls_for(run, ROUND_SECONDS) for run in runs]
