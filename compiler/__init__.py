@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from regc.compiler.recovery.options import Recover
     from regc.compiler.spec import format_passes, parse_passes
     from regc.compiler.statistics import Need, Statistics
-    from regc.compiler.terms import Coded, Dense, Operated, Product, Sum, Term
+    from regc.compiler.terms import Coded, Dense, Operated, Product, Separable, Sum, Term
 
 _HOMES = {
     "calibration": ("Calibration",),
@@ -36,7 +36,7 @@ _HOMES = {
     "records": ("Progress", "SiteRecord"),
     "spec": ("format_passes", "parse_passes"),
     "statistics": ("Need", "Statistics"),
-    "terms": ("Coded", "Dense", "Operated", "Product", "Sum", "Term"),
+    "terms": ("Coded", "Dense", "Operated", "Product", "Separable", "Sum", "Term"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -58,6 +58,7 @@ __all__ = [
     "Recover",
     "Refusal",
     "RegcError",
+    "Separable",
     "SiteInfo",
     "SiteRecord",
     "Statistics",

@@ -23,7 +23,8 @@ class SiteInfo:
     node; otherwise codes are decoded in front of it. ``splittable`` tells that a product of two factors can be
     emitted as two nodes. ``kernel`` has the spatial sizes of a convolution kernel, whose K inputs are channels x
     kernel. ``gathered`` tells that a node looks up rows of it, as of an embedding. ``rows`` are those of x in one
-    product with it: the most in any, None where the model does not fix those of all.
+    product with it: the most in any, None where the model does not fix those of all. ``strides`` are those of the
+    convolutions with the kernel: the most of any along each axis.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SiteInfo:
     kernel: tuple[int, ...] = ()
     gathered: bool = False
     rows: int | None = None
+    strides: tuple[int, ...] = ()
 
     @property
     def nbytes(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.filters import Filtered
-from regc.compiler.terms import Float32, Product, Sum, Term
+from regc.compiler.terms import Float32, Product, Separable, Sum, Term
 
 Float64 = npt.NDArray[np.float64]
 
@@ -124,11 +124,13 @@ def inputs_at(term: Term, path: str, inputs: Statistics | None) -> Statistics | 
     """What flows into the leaf of a term at a path such as ``A`` or ``B.A``, when ``inputs`` flow into the term.
 
     The second factor of a product sees what the product sees, the first what comes out of the second; both parts of a
-    sum see the same. A filter was fitted with what came before anything was compressed in view, so that what it holds
-    sees no ``cross``.
+    sum see the same. None for the parts of a separable kernel: rows of the whole kernel are not rows of theirs. A
+    filter was fitted with what came before anything was compressed in view, so that what it holds sees no ``cross``.
     """
     term, inputs = _inside(term, inputs)
     for step in path.split(".") if path else ():
+        if isinstance(term, Separable):
+            return None
         if not isinstance(term, Product | Sum):
             raise KeyError(path)
         if isinstance(term, Product) and step == "A" and inputs is not None:

@@ -1,5 +1,5 @@
-"""Convolution by a term: by an operator of ours where there is one that pays, and by several convolutions for a product
-or a sum of matrices.
+"""Convolution by a term: by an operator of ours where there is one that pays, and by several convolutions for a
+product or a sum of matrices, or a kernel that is separable.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from regc.compiler.model import load_values
 from regc.compiler.sites import Reader
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Reshape, Shape
-from regc.compiler.terms import Coded, Dense, Product, Sum, Term
+from regc.compiler.terms import Coded, Dense, Product, Separable, Sum, Term
 from regc.runtime_ops.ops import OPERATORS
 
 _FLOAT32 = np.dtype(np.float32)
+_ALONG_AXES = {"strides": 1, "dilations": 1, "pads": 0}
+"""Attributes of a Conv with values for each axis, with the one that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,18 @@ class _Convolution:
         ones = (1,) * len(self.kernel)
         return replace(self, kernel=ones, sizes=None, attributes={"kernel_shape": [*ones]})
 
+    def along(self, axis: int) -> _Convolution:
+        """The part of it along one axis; ``auto_pad`` pads the others by nothing, whose kernel and stride are 1."""
+        rank = len(self.kernel)
+
+        def there(values: Sequence[int], other: int) -> list[int]:
+            return [value if place % rank == axis else other for place, value in enumerate(values)]
+
+        kernel = there(self.kernel, 1)
+        given = self.attributes
+        split = {key: there(given[key], idle) for key, idle in _ALONG_AXES.items() if given.get(key)}
+        return replace(self, kernel=tuple(kernel), attributes={**given, **split, "kernel_shape": kernel})
+
     def bare(self) -> _Convolution:
         """Without bias and ending."""
         return replace(self, bias=(), ending="", other=None)
@@ -51,14 +65,16 @@ class _Convolution:
 
 def convolves(reader: Reader, term: Term, operands: Operands) -> bool:
     """Whether convolutions can take the place of a Conv that has the term as its weight, other than itself."""
+    if isinstance(term, Separable):
+        return term.kernel == reader.shape[2:]
     return isinstance(term, Product | Sum) or _operator(term, _convolution(reader), operands) is not None
 
 
 def convolution_ends_in_ours(reader: Reader, term: Term, operands: Operands) -> bool:
     """Whether :func:`convolve` ends in an operator of ours, which can do what follows, too."""
     conv = _convolution(reader)
-    while isinstance(term, Product):
-        term, conv = term.first, conv.pointwise()
+    while isinstance(term, Product | Separable):
+        term, conv = term.first, conv.pointwise() if isinstance(term, Product) else conv.along(1)
     return _operator(term, conv, operands) is not None
 
 
@@ -68,6 +84,7 @@ def convolve(
     """Emit a Conv without groups whose kernel, as a matrix ``[out, in * kernel]``, is the term, and what follows.
 
     A product A @ B is the Conv of the original kernel size with B's rows as outputs, then a 1x1 Conv with A.
+    A separable kernel is a Conv along the rows' axis, then one along the columns'.
     """
     whole = replace(_convolution(reader), ending=ending, other=other)
     return _convolve(emitter, term, reader.node.inputs[0], whole)
@@ -84,6 +101,9 @@ def _convolve(emitter: Emitter, term: Term, x: gs.Tensor, conv: _Convolution) ->
     match term:
         case Product():
             return _convolve(emitter, term.first, _convolve(emitter, term.second, x, conv.bare()), conv.pointwise())
+        case Separable():
+            inner = _convolve(emitter, term.second, x, conv.bare().along(0))
+            return _convolve(emitter, term.first, inner, conv.along(1))
         case Sum():
             first = _convolve(emitter, term.first, x, conv)
             return emitter.op("Add", [first, _convolve(emitter, term.second, x, conv.bare())])

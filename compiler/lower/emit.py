@@ -14,8 +14,8 @@ import onnx_graphsurgeon as gs
 from regc.compiler.filters import Filtered
 from regc.compiler.lower.operands import Operands
 from regc.compiler.model import load_values
-from regc.compiler.sites.layout import Move, Transpose
-from regc.compiler.terms import Dense, NBits, Operated, Product, Sum, Term
+from regc.compiler.sites.layout import Move, Reshape, Transpose
+from regc.compiler.terms import Dense, NBits, Operated, Product, Separable, Sum, Term
 from regc.runtime_ops.ops import DOMAIN, OPERATORS
 
 MICROSOFT = "com.microsoft"
@@ -91,12 +91,25 @@ class Emitter:
                 return self.ours(term.decoder, [constants[key] for key in OPERATORS[term.decoder].inputs])
             case Product():
                 return self.op("MatMul", [self.decode(term.first), self.decode(term.second)])
+            case Separable():
+                return self._decode_separable(term)
             case Sum():
                 return self.op("Add", [self.decode(term.first), self.decode(term.second)])
             case Dense():
                 values = self.operands.dense(term, "factor", self.name, term.values.astype(term.dtype))
                 return self.cast(values, term.dtype, _FLOAT32)
         raise TypeError(f"no way to decode {type(term).__name__}")
+
+    def _decode_separable(self, term: Separable) -> gs.Tensor:
+        (rows, columns), width = term.shape, term.kernel[1]
+        apart: list[Move] = [
+            Reshape((rows, term.rank, width)),
+            Transpose((0, 2, 1)),
+            Reshape((rows * width, term.rank)),
+        ]
+        joined = self.op("MatMul", [self.moved(self.decode(term.first), apart), self.decode(term.second)])
+        back: list[Move] = [Reshape((rows, width, columns // width)), Transpose((0, 2, 1)), Reshape((rows, columns))]
+        return self.moved(joined, back)
 
     def multiply(self, term: Term, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue = NOTHING) -> gs.Tensor:
         """``x @ W.T`` and what follows, for ``x [..., K]`` of type ``dtype``, as is the result.

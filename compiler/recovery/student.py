@@ -15,10 +15,17 @@ from regc.compiler.model import Model, load_values
 from regc.compiler.recovery.network import Changes, Replaced
 from regc.compiler.recovery.operators.call import Call
 from regc.compiler.recovery.operators.windows import convolve
-from regc.compiler.recovery.trainable import DenseWeights, ProductWeights, SumWeights, Trainable, array
+from regc.compiler.recovery.trainable import (
+    DenseWeights,
+    ProductWeights,
+    SeparableWeights,
+    SumWeights,
+    Trainable,
+    array,
+)
 from regc.compiler.sites import Holder, Reader, Site, gatherable, replaceable
 from regc.compiler.sites.layout import Transpose
-from regc.compiler.terms import Dense, Float32, Operated, Product, Sum, Term
+from regc.compiler.terms import Dense, Float32, Operated, Product, Separable, Sum, Term
 
 Starts = Mapping[Term, Float32]
 """The weight that a coded term was made from."""
@@ -35,17 +42,21 @@ def trainable(term: Term, starts: Starts) -> Trainable | None:
     match term:
         case Dense():
             return DenseWeights(term)
-        case Product() | Sum():
+        case Product() | Separable() | Sum():
             first, second = trainable(term.first, starts), trainable(term.second, starts)
-            if first is None or second is None:
-                return None
-            return (ProductWeights if isinstance(term, Product) else SumWeights)(first, second)
+            return None if first is None or second is None else _pair(term, first, second)
         case Filtered():
             inner = trainable(term.inner, starts)
             return None if inner is None else term.trainable(inner)
         case Operated():
             return term.trainable(lambda part: starts[part] if part in starts else part.dense())
     return None
+
+
+def _pair(term: Product | Separable | Sum, first: Trainable, second: Trainable) -> Trainable:
+    if isinstance(term, Separable):
+        return SeparableWeights(first, second, term.kernel)
+    return (ProductWeights if isinstance(term, Product) else SumWeights)(first, second)
 
 
 class Student(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regc.compiler.terms import Dense, Float32, Product, Sum, Term
+from regc.compiler.terms import Dense, Float32, Product, Separable, Sum, Term
 
 
 class Trainable(nn.Module):
@@ -87,6 +87,22 @@ class ProductWeights(Trainable):
 
     def term(self) -> Product:  # noqa: D102
         return Product(self.first.term(), self.second.term())
+
+
+class SeparableWeights(Trainable):
+    """A kernel along each axis of images, one after the other."""
+
+    def __init__(self, first: Trainable, second: Trainable, kernel: tuple[int, int]) -> None:
+        super().__init__()
+        self.first, self.second, self.kernel = first, second, kernel
+
+    def weight(self) -> Tensor:  # noqa: D102
+        second = self.second.weight()
+        first = self.first.weight().unflatten(1, (len(second), self.kernel[1]))
+        return torch.einsum("nrw,rk->nkw", first, second).flatten(1)
+
+    def term(self) -> Separable:  # noqa: D102
+        return Separable(self.first.term(), self.second.term(), self.kernel)
 
 
 class SumWeights(Trainable):

@@ -175,6 +175,7 @@ def _site(model: Model, scopes: Scopes, holders: list[Holder]) -> Site:
     first = holders[0]
     pairs = [(holder, reader) for holder in holders for reader in holder.readers]
     rows, columns = first.layout.shape
+    kernel = pairs[0][1].shape[2:] if all(reader.node.op in _CONVOLUTIONS for _, reader in pairs) else ()
     info = SiteInfo(
         name=first.tensor.name,
         op_types=tuple(dict.fromkeys(reader.node.op for _, reader in pairs)),
@@ -184,8 +185,9 @@ def _site(model: Model, scopes: Scopes, holders: list[Holder]) -> Site:
         multiplied=any(replaceable(holder, reader) for holder, reader in pairs),
         gathered=any(gatherable(holder, reader) for holder, reader in pairs),
         splittable=all(reader.role.splittable and reader.layout.same_as(holder.layout) for holder, reader in pairs),
-        kernel=pairs[0][1].shape[2:] if all(reader.node.op in _CONVOLUTIONS for _, reader in pairs) else (),
+        kernel=kernel,
         rows=_rows([reader for holder, reader in pairs if replaceable(holder, reader)]),
+        strides=_strides([reader for _, reader in pairs], len(kernel)),
     )
     return Site(info, holders, _refusal(model, scopes, holders))
 
@@ -198,6 +200,12 @@ def replaceable(holder: Holder, reader: Reader) -> bool:
 def gatherable(holder: Holder, reader: Reader) -> bool:
     """Whether the reader looks up rows of the matrix as the site has it."""
     return reader.role.gathered and reader.layout.same_as(holder.layout)
+
+
+def _strides(readers: list[Reader], axes: int) -> tuple[int, ...]:
+    """The most of any convolution along each of so many axes."""
+    known = [reader.node.attrs.get("strides") or [1] * axes for reader in readers] if axes else []
+    return tuple(max(along) for along in zip(*known, strict=False))
 
 
 def _rows(products: list[Reader]) -> int | None:

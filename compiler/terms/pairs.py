@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from regc.compiler.terms.operated import Operated
 from regc.compiler.terms.term import Float32, Leaf, Term
 
@@ -34,7 +36,11 @@ class _Pair(Term):
         prefix = f"{path}." if path else ""
         first = self.first.map_leaves(function, f"{prefix}A")
         second = self.second.map_leaves(function, f"{prefix}B")
-        return self if first is self.first and second is self.second else type(self)(first, second)
+        return self if first is self.first and second is self.second else self.of(first, second)
+
+    def of(self, first: Term, second: Term) -> _Pair:
+        """The same of two other terms."""
+        return type(self)(first, second)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +78,49 @@ class Product(_Pair):
     def label(self) -> str:  # noqa: D102
         exact = ", exact" if self.exact else ""
         return f"rank {self.rank}{exact} ({self.first.label} x {self.second.label})"
+
+
+@dataclass(frozen=True, eq=False)
+class Separable(_Pair):
+    """A convolution kernel ``[N, C, kh, kw]`` as a kernel along each axis of images: kh x 1 to r channels, then 1 x kw.
+
+    ``first`` is the latter as a matrix ``[N, r * kw]``, ``second`` the former, ``[r, C * kh]``; ``kernel`` is ``(kh,
+    kw)``. ``W[n, c, h, w]`` is the sum over r of ``first[n, r, w] * second[r, c, h]``. ``exact`` as in
+    :class:`Product`. ``work`` is that of a convolution whose stride along the last axis is 1.
+
+    Raises:
+        ValueError: the inner sizes differ, or the sizes of the kernel do not divide the columns.
+    """
+
+    kernel: tuple[int, int]
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        height, width = self.kernel
+        if self.first.shape[1] != self.second.shape[0] * width or self.second.shape[1] % height:
+            raise ValueError(f"{self.first.shape} after {self.second.shape} is no kernel of {height}x{width}")
+
+    def of(self, first: Term, second: Term) -> Separable:  # noqa: D102
+        return Separable(first, second, self.kernel)
+
+    @property
+    def rank(self) -> int:
+        """The channels r in between."""
+        return self.second.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        return self.first.shape[0], self.second.shape[1] * self.kernel[1]
+
+    def dense(self) -> Float32:  # noqa: D102
+        first = self.first.dense().reshape(-1, self.rank, self.kernel[1])
+        joined = np.tensordot(first, self.second.dense(), (1, 0))  # [N, kw, C * kh]
+        return np.ascontiguousarray(joined.transpose(0, 2, 1)).reshape(self.shape)
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        (height, width), exact = self.kernel, ", exact" if self.exact else ""
+        return f"rank {self.rank} by {height}x1 and 1x{width}{exact} ({self.first.label} x {self.second.label})"
 
 
 @dataclass(frozen=True, eq=False)

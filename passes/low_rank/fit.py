@@ -75,7 +75,7 @@ def spectrum(weight: Float32, gram: Float32 | None = None) -> Spectrum:
     """
     if not np.isfinite(weight).all():
         raise ValueError("the weight has NaN or infinity")
-    return Spectrum(*_left_singular(weight, None if gram is None else _damped(gram)))
+    return Spectrum(*_left_singular(weight, None if gram is None else damped(gram)))
 
 
 def exact_rank(weight: Float32, found: Spectrum) -> int | None:
@@ -132,7 +132,8 @@ def _left_out(squares: Float64, rank: int) -> float:
     return float(squares[rank:].sum()) / whole if whole > 0 else 0.0
 
 
-def _damped(gram: Float32) -> Float64:
+def damped(gram: Float32) -> Float64:
+    """The Gram matrix with :data:`DAMPING`."""
     wide = gram.astype(np.float64)
     mean = float(np.diagonal(wide).mean())
     wide[np.diag_indices(len(wide))] += DAMPING * mean if mean > 0 else 1.0

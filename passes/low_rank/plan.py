@@ -18,6 +18,7 @@ import numpy as np
 from regc.compiler.passes import Surveyed
 from regc.passes.budget import Point, share_out
 from regc.passes.low_rank.fit import exact_rank, factors, rank_for_ratio, spectrum
+from regc.passes.low_rank.spatial import Spatial
 
 STEP = 16
 """Ranks are multiples of it where they can be: our kernels compute outputs in tiles of 16, and pad the rank to that."""
@@ -37,13 +38,21 @@ class Curve:
     itemsize: int
 
 
-def curve(survey: Surveyed, ratio: float, pays: Callable[[int], bool]) -> Curve:
-    """The ranks that a weight may have, those that pay, and the weight itself."""
+def curve(survey: Surveyed, ratio: float, pays: Callable[[int], bool], spatial: Spatial | None = None) -> Curve:
+    """The ranks that a weight may have, those that pay, and the weight itself.
+
+    Errors are those of the split into channels, also where there is a ``spatial`` one; of that only kernels count that
+    are separable, by the rank of the former that takes as much work.
+    """
     shape, itemsize = survey.weight.shape, survey.weight.dtype.itemsize
     gram = survey.inputs.gram if survey.inputs is not None else None
     found = spectrum(survey.weight.values, gram)
     size = sum(shape) * itemsize
     exact = exact_rank(survey.weight.values, found)
+    separable = None if spatial is None else spatial.exact_rank(survey.weight.values)
+    if spatial is not None and separable is not None:
+        alike = spatial.other(separable)
+        exact = alike if exact is None else min(alike, exact)
     if exact is not None and pays(exact):
         return Curve([Point(exact * size, 0.0, exact)], None, shape[0] * shape[1], itemsize)
     left = np.maximum(np.append(np.cumsum(found.relative[::-1])[::-1], 0.0), 0.0)

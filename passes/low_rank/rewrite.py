@@ -12,10 +12,11 @@ import numpy as np
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, option
 from regc.compiler.statistics import Need, Statistics
-from regc.compiler.terms import Dense, Float32, Product
+from regc.compiler.terms import Dense, Float32, Product, Separable, Term, relative_error
 from regc.passes import bad_choice, no_gain
 from regc.passes.low_rank.fit import exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
-from regc.passes.low_rank.plan import WHOLE, curve, ranks
+from regc.passes.low_rank.plan import WHOLE, Curve, curve, ranks
+from regc.passes.low_rank.spatial import Spatial
 from regc.passes.low_rank.speed import faster, time_share
 
 DEFAULT_RATIO = 2.0
@@ -29,6 +30,10 @@ class LowRank(Pass):
     for all weights together, which get their ranks by what these matter to the model; some stay whole. With
     ``rank=pela`` each weight has this ratio, the rule of PELA (arXiv 2310.10700). Whatever is asked for, a weight
     whose rank is low to within rounding is factored without loss.
+
+    A convolution has two splits: kh x kw to r channels and 1 x 1, or kh x 1 to r channels and 1 x kw. Ranks are those
+    of the first; the second gets the rank that takes as many multiply-adds, and is used where its error is smaller, of
+    the outputs with calibration inputs, else of the weight.
 
     Raises:
         UsageError: an option is out of range, or two exclude each other.
@@ -51,6 +56,12 @@ class LowRank(Pass):
         None,
         "share of the squared singular values, or of the squared outputs, to keep in place of ratio",
         "between 0 and 1",
+    )
+    split: Literal["auto", "channels", "spatial"] = option(
+        "auto",
+        "how convolutions become two: k x k and 1 x 1 (channels), k x 1 and 1 x k where there are two axes and no "
+        "groups (spatial), or the one of less error",
+        "auto | channels | spatial",
     )
     min_outputs: int = option(10, "leave weights of fewer outputs whole, as PELA does", "0 and up")
     stored: bool = option(
@@ -91,10 +102,13 @@ class LowRank(Pass):
         return self.energy is None and self.rank in (None, "auto")
 
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
-        curves = {survey.site.name: curve(survey, self._ratio, partial(self._pays, survey.site)) for survey in surveyed}
+        curves = {survey.site.name: self._curve(survey) for survey in surveyed}
         whole = Refusal(f"kept whole: for ratio {self._ratio:g} of all weights together, others lose less by it")
         found = ranks(curves, self._ratio)
         return {name: replace(self, ratio=None, rank=rank) if rank != WHOLE else whole for name, rank in found.items()}
+
+    def _curve(self, survey: Surveyed) -> Curve:
+        return curve(survey, self._ratio, partial(self._pays, survey.site), self._spatial(survey.site))
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
         if site.gathered and not site.multiplied and not self.stored:
@@ -114,24 +128,58 @@ class LowRank(Pass):
             return Refusal(reason) if reason else Preview(f"rank for {share}", None)
         rank = self._rank(shape)
         reason = self._refuse(shape, rank, site)
-        size = rank * sum(shape) * site.dtype.itemsize
-        return Refusal(reason) if reason else Preview(f"rank {rank} ({site.dtype} x {site.dtype})", size)
+        return Refusal(reason) if reason else self._preview(shape, rank, site)
+
+    def _preview(self, shape: tuple[int, int], rank: int, site: SiteInfo) -> Preview:
+        factors = f"({site.dtype} x {site.dtype})"
+        spatial = self._spatial(site)
+        if spatial is not None and spatial.rank(rank):
+            height, width = spatial.kernel
+            return Preview(f"rank {rank}, or {spatial.rank(rank)} by {height}x1 and 1x{width} {factors}", None)
+        return Preview(f"rank {rank} {factors}", rank * sum(shape) * site.dtype.itemsize)
 
     def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
         return frozenset() if isinstance(self.preview(shape, site), Refusal) else frozenset({"gram"})
 
-    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Product | Refusal:  # noqa: D102
-        found = spectrum(weight.values, None if inputs is None else inputs.gram)
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Term | Refusal:  # noqa: D102
+        gram = None if inputs is None else inputs.gram
+        found = spectrum(weight.values, gram)
         rank = self._rank(weight.shape) if self.energy is None else rank_for_energy(found.squares, self.energy)
         exact = exact_rank(weight.values, found)
         if exact is not None and self._fixed:
             exact = exact if exact <= rank else None  # so few were asked for by number
+        below = exact if exact is not None else rank + 1 if self._fixed else None
+        separable = self._separable_exactly(weight, site, below)
+        if separable is not None:
+            return separable
         rank = rank if exact is None else exact
         reason = self._refuse(weight.shape, rank, site)
         if reason:
             return Refusal(reason)
         first, second = (_stored(factor, weight) for factor in factors(weight.values, found, rank))
-        return Product(first, second, exact=exact is not None and weight.dtype == np.float32)
+        term = Product(first, second, exact=exact is not None and weight.dtype == np.float32)
+        spatial = self._spatial(site)
+        if spatial is None or exact is not None or not spatial.rank(rank):
+            return term
+        other = _separable(spatial, weight, spatial.rank(rank), gram)
+        better = self.split == "spatial" or _error(other, weight, inputs) < _error(term, weight, inputs)
+        return other if better else term
+
+    def _separable_exactly(self, weight: Dense, site: SiteInfo, below: int | None) -> Separable | None:
+        """A kernel that is separable to within rounding, with less work than the split into ``below`` channels."""
+        spatial = self._spatial(site)
+        rank = None if spatial is None else spatial.exact_rank(weight.values)
+        if spatial is None or rank is None or self._refuse(weight.shape, spatial.other(rank), site):
+            return None
+        less = below is None or spatial.other(rank) < below
+        return _separable(spatial, weight, rank, None, exact=True) if less else None
+
+    def _spatial(self, site: SiteInfo) -> Spatial | None:
+        """The split along the axes of images, where there is one and it is asked for."""
+        if self.split == "channels" or not site.splittable or len(site.kernel) != 2 or min(site.kernel) < 2:
+            return None
+        height, width = site.kernel
+        return Spatial(site.shape, (height, width), site.strides[1] if site.strides else 1)
 
     def _rank(self, shape: tuple[int, int]) -> int:
         return self.rank if isinstance(self.rank, int) else rank_for_ratio(shape, self._ratio)
@@ -154,6 +202,17 @@ class LowRank(Pass):
     def _pays(self, site: SiteInfo, rank: int) -> bool:
         """Whether the factors do all that is asked of them: less time, where they are multiplied by."""
         return self.force or not site.splittable or faster(site.shape, rank, site.rows)
+
+
+def _separable(spatial: Spatial, weight: Dense, rank: int, gram: Float32 | None, *, exact: bool = False) -> Separable:
+    first, second = (_stored(factor, weight) for factor in spatial.factors(weight.values, rank, gram))
+    return Separable(first, second, spatial.kernel, exact=exact and weight.dtype == np.float32)
+
+
+def _error(term: Term, weight: Dense, inputs: Statistics | None) -> float:
+    """Of the outputs where their Gram matrix is known, else of the weight."""
+    error = None if inputs is None else inputs.output_error(term, weight.values)
+    return relative_error(term, weight.values) if error is None else error
 
 
 def _stored(values: Float32, like: Dense) -> Dense:

@@ -10,7 +10,7 @@ from torch import nn
 from regc.compiler.passes import SiteInfo
 from regc.compiler.recovery.student import parameter_groups, trainable
 from regc.compiler.recovery.trainable import Trainable, int8
-from regc.compiler.terms import Dense, Product, Sum, Term
+from regc.compiler.terms import Dense, Product, Separable, Sum, Term
 from regc.passes import RF8, GroupSparse, Int, Ternary
 from regc.passes.neuron_mask.term import Gated
 from regc.passes.neuron_mask.thresholds import Gate
@@ -25,6 +25,7 @@ def site(shape: tuple[int, int] = SHAPE) -> SiteInfo:
 
 WEIGHT = Dense(normal(*SHAPE))
 TALL, WIDE = Dense(normal(37, 20, seed=1)), Dense(normal(20, 70, seed=2))
+NARROW = Dense(normal(4, 14, seed=4))
 
 
 def ternary(weight: Dense = WEIGHT, **options: object) -> Term:
@@ -45,6 +46,7 @@ TERMS = {
     "rf8": made(RF8().fit(WEIGHT, site())),
     "blocks": made(GroupSparse(sparsity=0.5).fit(WEIGHT, site())),
     "product": Product(ternary(TALL, group=16), made(RF8().fit(WIDE, site(WIDE.shape)))),
+    "separable": Separable(ternary(TALL), made(RF8().fit(NARROW, site(NARROW.shape))), (7, 5)),
     "sum": Sum(ternary(), made(RF8().fit(Dense(normal(*SHAPE, seed=3)), site()))),
 }
 
