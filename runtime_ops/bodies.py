@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from regc.runtime_ops.body import Body
-from regc.runtime_ops.formats import block_sparse, rf8, ternary, ternary5
+from regc.runtime_ops.formats import block_sparse, rf8, sparse, ternary, ternary5
 
 WINDOW = ("kernel_shape", "strides", "pads", "dilations")
 """The attributes of a convolution."""
@@ -119,6 +119,34 @@ def block_sparse_decode(b: Body) -> None:
 def block_sparse_rf8_decode(b: Body) -> None:
     """The matrix float32 ``[N, K]`` with kept blocks of RF8."""
     b.op("Mul", _block_sparse(b, b.rf8_values()), b.column_scale(), output="y")
+
+
+def _sparse(b: Body, values: str) -> str:
+    """float32 [N, K] with zeros where the mask has none, from the float32 values that are kept, row after row.
+
+    From opset 11 on the places are counted, which ONNX Runtime does once, when it loads a model.
+    """
+    bits = (np.arange(256)[:, None] >> np.arange(sparse.BITS) & 1).astype(np.int32)
+    whole = b.op("Gather", b.constant(bits, np.int32), b.op("Cast", "mask", to=TensorProto.INT32), axis=0)
+    wide = b.op("Reshape", whole, b.op("Concat", b.item("shape", 0), b.ints(-1), axis=0))
+    kept = b.op("Reshape", b.leading(wide, "shape"), b.ints(-1))
+    if b.opset >= 11:
+        ordinals = b.op("Mul", b.op("CumSum", kept, b.constant(0, np.int32)), kept)
+        flat = b.op("Gather", b.op("Concat", b.constant([0], np.float32), values, axis=0), ordinals, axis=0)
+    else:
+        places = b.op("Reshape", b.op("NonZero", kept), b.ints(-1))
+        flat = b.scatter(b.op("ConstantOfShape", b.op("Shape", kept)), places, values, axis=0)
+    return b.op("Reshape", flat, "shape")
+
+
+def sparse_decode(b: Body) -> None:
+    """The matrix float32 ``[N, K]`` of kept values of float32."""
+    b.op("Mul", _sparse(b, "values"), b.column_scale(), output="y")
+
+
+def sparse_rf8_decode(b: Body) -> None:
+    """The matrix float32 ``[N, K]`` of kept values of RF8."""
+    b.op("Mul", _sparse(b, b.rf8_values()), b.column_scale(), output="y")
 
 
 def rf8_decode(b: Body) -> None:

@@ -37,21 +37,22 @@ def damped(gram: Float32) -> Float64:
     return wide + (DAMPING * mean if mean > 0 else 1.0) * np.eye(len(wide))
 
 
-def energies(weight: Float32 | Float64, moments: Float64 | None, block: int) -> Float64:
+def energies(weight: Float32 | Float64, moments: Float64 | None, block: int, tile: int = TILE) -> Float64:
     """The price of each block without a Gram matrix: its squares times the second moments of its inputs.
 
-    float64 ``[tiles, columns]`` for a weight ``[N, K]``, moments float64 ``[K]`` and blocks of ``block`` inputs.
+    float64 ``[tiles, columns]`` for a weight ``[N, K]``, moments float64 ``[K]`` and blocks of ``tile`` outputs by
+    ``block`` inputs.
     """
     squares = np.square(weight, dtype=np.float64) * (1.0 if moments is None else moments)
-    rows, columns = -weight.shape[0] % TILE, -weight.shape[1] % block
+    rows, columns = -weight.shape[0] % tile, -weight.shape[1] % block
     padded = np.pad(squares, ((0, rows), (0, columns)))
-    return np.asarray(padded.reshape(len(padded) // TILE, TILE, -1, block).sum((1, 3)), np.float64)
+    return np.asarray(padded.reshape(len(padded) // tile, tile, -1, block).sum((1, 3)), np.float64)
 
 
-def blocks_of(weight: Float32, block: int) -> Bool:
+def blocks_of(weight: Float32, block: int, tile: int = TILE) -> Bool:
     """Which blocks of a weight ``[N, K]`` are not all zero, bool ``[tiles, columns]``."""
-    padded = np.pad(weight != 0, ((0, -weight.shape[0] % TILE), (0, -weight.shape[1] % block)))
-    return np.asarray(padded.reshape(len(padded) // TILE, TILE, -1, block).any((1, 3)), np.bool_)
+    padded = np.pad(weight != 0, ((0, -weight.shape[0] % tile), (0, -weight.shape[1] % block)))
+    return np.asarray(padded.reshape(len(padded) // tile, tile, -1, block).any((1, 3)), np.bool_)
 
 
 def eliminate(weight: Float32, gram: Float64, block: int, floor: float) -> Float64:
@@ -66,12 +67,12 @@ def eliminate(weight: Float32, gram: Float64, block: int, floor: float) -> Float
     return prices
 
 
-def refit(weight: Float32, keep: Bool, gram: Float64, block: int) -> Float32:
+def refit(weight: Float32, keep: Bool, gram: Float64, block: int, tile: int = TILE) -> Float32:
     """The weight ``[N, K]`` of least output error that is zero outside of the blocks that ``keep`` marks."""
     found = np.zeros(weight.shape, np.float32)
     target = weight.astype(np.float64) @ gram
-    for tile, kept in enumerate(keep):
-        rows = slice(tile * TILE, (tile + 1) * TILE)
+    for number, kept in enumerate(keep):
+        rows = slice(number * tile, (number + 1) * tile)
         inputs = np.flatnonzero(np.repeat(kept, block)[: weight.shape[1]])
         if inputs.size:
             found[rows, inputs] = np.linalg.solve(gram[np.ix_(inputs, inputs)], target[rows, inputs].T).T

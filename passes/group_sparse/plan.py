@@ -34,21 +34,21 @@ _TILES = 8
 """Tiles that are eliminated to know how errors grow; in a weight of 384x1536 one takes half a second."""
 
 
-def curve(survey: Surveyed, sparsity: float, block: int) -> Sequence[Point] | None:
+def curve(survey: Surveyed, sparsity: float, block: int, tile: int = TILE) -> Sequence[Point] | None:
     """What a weight may become, with errors of the model's outputs; None where these are not known."""
     if survey.inputs is None or survey.inputs.gram is None or 100 * sparsity > _UTMOST:
         return None
     weight, gram = survey.weight.values, eliminate.damped(survey.inputs.gram)
-    tried = _tried(weight, gram, (1 + sparsity) / 2, block)
+    tried = _tried(weight, gram, (1 + sparsity) / 2, (tile, block))
     effect = survey.effect(tried)
     missed = tried.astype(np.float64) - weight
     lost = float(np.einsum("nk,nk->", missed @ gram, missed))
     if effect is None or not lost > 0:
         return None
     shares = choices(sparsity)
-    errors = effect**2 / lost * _growing(weight, gram, block, shares)
-    blocks = -(-weight.shape[0] // TILE) * -(-weight.shape[1] // block)
-    size = TILE * block * survey.weight.dtype.itemsize
+    errors = effect**2 / lost * _growing(weight, gram, (tile, block), shares)
+    blocks = -(-weight.shape[0] // tile) * -(-weight.shape[1] // block)
+    size = tile * block * survey.weight.dtype.itemsize
     points = [
         Point(round((1 - share / 100) * blocks) * size, float(error), share)
         for share, error in zip(shares, errors, strict=True)
@@ -62,32 +62,36 @@ def choices(sparsity: float) -> list[int]:
     return [*range(10, top, 5), top]
 
 
-def levels(curves: Mapping[str, Sequence[Point]], sparsity: float) -> dict[str, int]:
-    """How many in a hundred blocks each weight does without, so that ``sparsity`` of all are left out."""
+def levels(curves: Mapping[str, Sequence[Point]], sparsity: float, *, fast: bool = True) -> dict[str, int]:
+    """How many in a hundred blocks each weight does without, so that ``sparsity`` of all are left out; only as many as
+    make it ``fast``, if they can.
+    """
     budget = int((1 - sparsity) * sum(max(point.nbytes for point in points) for points in curves.values()))
-    fast = {name: [p for p in points if p.choice >= _LEAST or p.choice == WHOLE] for name, points in curves.items()}
-    found = share_out(fast, budget)
-    if sum(point.nbytes for point in found.values()) < _MET * budget:
+    quick = {name: [p for p in points if p.choice >= _LEAST or p.choice == WHOLE] for name, points in curves.items()}
+    found = share_out(quick if fast else curves, budget)
+    if fast and sum(point.nbytes for point in found.values()) < _MET * budget:
         found = share_out(curves, budget)
     return {name: point.choice for name, point in found.items()}
 
 
-def _tried(weight: Float32, gram: Float64, sparsity: float, block: int) -> Float32:
+def _tried(weight: Float32, gram: Float64, sparsity: float, sizes: tuple[int, int]) -> Float32:
     """The weight without its cheapest blocks, each priced on its own, refit."""
-    prices = eliminate.energies(weight, 1 / np.diagonal(np.linalg.inv(gram)), block)
+    tile, block = sizes
+    prices = eliminate.energies(weight, 1 / np.diagonal(np.linalg.inv(gram)), block, tile)
     keep = largest(prices.reshape(-1), max(1, round((1 - sparsity) * prices.size)))
-    return eliminate.refit(weight, keep.reshape(prices.shape), gram, block)
+    return eliminate.refit(weight, keep.reshape(prices.shape), gram, block, tile)
 
 
-def _growing(weight: Float32, gram: Float64, block: int, shares: Sequence[int]) -> Float64:
+def _growing(weight: Float32, gram: Float64, sizes: tuple[int, int], shares: Sequence[int]) -> Float64:
     """The squared error of the outputs without ever more blocks, float64 ``[shares]``, from some of the tiles."""
-    tiles = -(-len(weight) // TILE)
-    step = max(1, tiles // _TILES)
-    rows = np.concatenate([weight[start * TILE : (start + 1) * TILE] for start in range(0, tiles, step)])
-    if weight.shape[1] <= eliminate.MOST_INPUTS:
+    tile, block = sizes
+    tiles = -(-len(weight) // tile)
+    step = max(1, tiles // (_TILES * TILE // tile))
+    rows = np.concatenate([weight[start * tile : (start + 1) * tile] for start in range(0, tiles, step)])
+    if tile > 1 and weight.shape[1] <= eliminate.MOST_INPUTS:
         prices = eliminate.eliminate(rows, gram, block, 1 - max(shares) / 100)
     else:
-        prices = eliminate.energies(rows, 1 / np.diagonal(np.linalg.inv(gram)), block)
+        prices = eliminate.energies(rows, 1 / np.diagonal(np.linalg.inv(gram)), block, tile)
     sums = tiles / len(prices) * np.cumsum(np.sort(prices[np.isfinite(prices)]))
     counts = np.round(np.array(shares) / 100 * prices.size).astype(np.intp)
     return np.asarray(sums[np.clip(counts, 1, len(sums)) - 1])

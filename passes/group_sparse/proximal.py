@@ -32,13 +32,13 @@ class Grouping(NamedTuple):
     spread: Callable[[Float64], Sequence[Float64]]
 
 
-def prices(weight: Float32, gram: Float64, block: int, goal: int) -> Float64:
+def prices(weight: Float32, gram: Float64, block: int, goal: int, tile: int = TILE) -> Float64:
     """The squared norms of the blocks after the last step, float64 ``[tiles, columns]``; ``goal`` is how many stay."""
-    shape = energies(weight, None, block).shape
+    shape = energies(weight, None, block, tile).shape
     blocks = Grouping(
-        lambda points: energies(points[0], None, block).reshape(-1),
+        lambda points: energies(points[0], None, block, tile).reshape(-1),
         lambda factors: [
-            np.repeat(np.repeat(factors.reshape(shape), TILE, 0), block, 1)[: len(weight), : weight.shape[1]]
+            np.repeat(np.repeat(factors.reshape(shape), tile, 0), block, 1)[: len(weight), : weight.shape[1]]
         ],
     )
     return descend([weight.astype(np.float64)], [gram], blocks, goal).reshape(shape)

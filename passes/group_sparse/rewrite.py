@@ -18,29 +18,26 @@ from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
 from regc.passes.budget import Point
 from regc.passes.group_sparse import eliminate, proximal
-from regc.passes.group_sparse.eliminate import Float64, blocks_of
+from regc.passes.group_sparse.eliminate import Float32, Float64, blocks_of
 from regc.passes.group_sparse.envelope import largest
 from regc.passes.group_sparse.plan import WHOLE, curve, levels
 from regc.passes.group_sparse.positions import nonzero, smaller
 from regc.passes.group_sparse.scores import scores
 from regc.passes.group_sparse.structured import Measure, Method, Removal, shared
-from regc.passes.group_sparse.term import BlockSparse, label, packed_nbytes
+from regc.passes.group_sparse.term import BlockSparse, Sparse, label, packed_nbytes, sparse_nbytes
 from regc.passes.neuron_mask.exact import exact
 from regc.passes.units import KINDS, unasked
 from regc.runtime_ops.formats.block_sparse import BLOCKS, TILE
 
 _BLOCKS = re.compile(rf"blocks\({TILE}x(\d+)\)")
 _KERNEL = "kernel"
+_WEIGHTS = "weights"
 _UNITS = (*KINDS, _KERNEL)
-_CHOICES = " | ".join([*(f"blocks({TILE}x{block})" for block in BLOCKS), *_UNITS])
+_CHOICES = " | ".join([*(f"blocks({TILE}x{block})" for block in BLOCKS), *_UNITS, _WEIGHTS])
 _FLOOR = 0.4
 """Blocks that are never priced, as a share of those that stay on average: a tile keeps at least so many."""
 _FOUND = 0.01
 """Zero blocks that are there count as what was asked for when they are fewer by so small a share at most."""
-_REFUSED = {
-    "weights": "no kernel is faster for single weights, and their places take the bytes that they save; the finest "
-    f"groups are blocks({TILE}x1)",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +63,8 @@ class GroupSparse(Pass):
 
     groups: str = option(
         f"blocks({TILE}x1)",
-        "what is kept or left out as one: blocks of outputs by inputs, units of the graph, or positions of convolution "
-        "kernels (kernel), of which a window stays",
+        "what is kept or left out as one: blocks of outputs by inputs, units of the graph, positions of convolution "
+        "kernels (kernel), of which a window stays, or single weights, for the size of the file alone",
         _CHOICES,
     )
     sparsity: float = option(0.5, "share of the groups that are left out", "above 0, below 1")
@@ -104,10 +101,8 @@ class GroupSparse(Pass):
             raise UsageError(problem)
         if not 0 < self.sparsity < 1:
             raise UsageError(f"group-sparse: sparsity must be above 0 and below 1, got {self.sparsity}")
-        if self.groups in _REFUSED:
-            raise UsageError(f"group-sparse: groups={self.groups}: {_REFUSED[self.groups]}")
         found = _BLOCKS.fullmatch(self.groups)
-        if self.groups not in _UNITS and (found is None or int(found[1]) not in BLOCKS):
+        if self.groups not in (*_UNITS, _WEIGHTS) and (found is None or int(found[1]) not in BLOCKS):
             raise UsageError(f"group-sparse: groups must be one of {_CHOICES}, got {self.groups}")
         if self.multiple is not None and self.multiple < 1:
             raise UsageError(f"group-sparse: multiple must be 1 or more, got {self.multiple}")
@@ -159,14 +154,16 @@ class GroupSparse(Pass):
         zero: list[npt.NDArray[np.bool_]] = []
         curves: dict[str, Sequence[Point] | None] = {}
         for survey in surveyed:
-            zero.append(~blocks_of(survey.weight.values, self._block).reshape(-1))
-            found = None if self._there(zero[-1]) else curve(survey, self.sparsity, self._block)
+            zero.append(~blocks_of(survey.weight.values, self._block, self._tile).reshape(-1))
+            found = None if self._there(zero[-1]) else curve(survey, self.sparsity, self._block, self._tile)
             curves[survey.site.name] = found
         if zero and self._there(np.concatenate(zero)):
             return {name: replace(self, scope="weight", exact=True) for name in curves}
         alike: dict[str, Pass | Refusal] = {name: replace(self, scope="weight") for name in curves}
         known = {name: points for name, points in curves.items() if points is not None}
-        return alike | {name: self._share(level) for name, level in levels(known, self.sparsity).items()}
+        return alike | {
+            name: self._share(level) for name, level in levels(known, self.sparsity, fast=self._tile > 1).items()
+        }
 
     def _there(self, zero: npt.NDArray[np.bool_]) -> bool:
         """Whether as many blocks are zero already as are asked for."""
@@ -178,32 +175,40 @@ class GroupSparse(Pass):
         return replace(self, scope="weight", sparsity=level / 100)
 
     @property
+    def _tile(self) -> int:
+        return 1 if self.groups == _WEIGHTS else TILE
+
+    @property
     def _block(self) -> int:
-        return int(self.groups.removesuffix(")").rpartition("x")[2])
+        return 1 if self.groups == _WEIGHTS else int(self.groups.removesuffix(")").rpartition("x")[2])
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
         if self.groups in _UNITS:
             return Refusal(f"groups={self.groups} are removed from the graph as a whole")
-        if not site.multiplied:
+        if self.groups == _WEIGHTS and not (site.multiplied or site.kernel):
+            return Refusal("no product or convolution reads it, so nothing tells which of its weights matter")
+        if self.groups != _WEIGHTS and not site.multiplied:
             return Refusal("no product of ours can take the place of its node, so nothing would be skipped")
         if site.dtype != np.float32:
-            return Refusal(f"kept blocks are float32, the weight is {site.dtype}; use rf8 or ternary")
+            return Refusal(f"what is kept is float32, the weight is {site.dtype}; use rf8 or ternary")
         if self.exact:
-            return Preview(f"without its zero blocks {TILE}x{self._block} (float32)", None)
-        size = packed_nbytes(shape, self._block, self._kept(shape), np.dtype(np.float32).itemsize)
+            return Preview(f"without its zero blocks {self._tile}x{self._block} (float32)", None)
+        size, words = packed_nbytes(shape, self._block, self._kept(shape), 4), label(self.sparsity, self._block)
+        if self.groups == _WEIGHTS:
+            size, words = sparse_nbytes(shape, self._kept(shape), 4), f"{100 * self.sparsity:.3g}% sparse"
         reason = no_gain(shape, site.dtype.itemsize, size)
-        return Refusal(reason) if reason else Preview(f"{label(self.sparsity, self._block)} (float32)", size)
+        return Refusal(reason) if reason else Preview(f"{words} (float32)", size)
 
     def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
         unused = self.exact or isinstance(self.preview(shape, site), Refusal)
         return frozenset() if unused else frozenset({"gram"})
 
-    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> BlockSparse | Refusal:  # noqa: D102
-        there = blocks_of(weight.values, self._block)
+    def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> BlockSparse | Sparse | Refusal:  # noqa: D102
+        there = blocks_of(weight.values, self._block, self._tile)
         if self.exact and there.all():
-            return Refusal(f"none of its blocks of {TILE}x{self._block} is zero")
+            return Refusal(f"none of its blocks of {self._tile}x{self._block} is zero")
         if self.exact or self._there(~there):
-            return BlockSparse(weight, there, self._block)
+            return self._term(weight, there)
         gram = None if inputs is None or inputs.gram is None else eliminate.damped(inputs.gram)
         if gram is None and self.method in ("eliminate", "prox"):
             return Refusal(
@@ -212,26 +217,34 @@ class GroupSparse(Pass):
             )
         return self._pruned(weight, inputs, gram)
 
-    def _pruned(self, weight: Dense, inputs: Statistics | None, gram: Float64 | None) -> BlockSparse:
-        values, block, kept = weight.values, self._block, self._kept(weight.shape)
-        if self.method == "pst":
-            moments = None if inputs is None else inputs.second_moment
-            prices = eliminate.energies(scores(values, moments), None, block)
-        elif gram is None:
-            prices = eliminate.energies(values, None if inputs is None else inputs.second_moment, block)
-        elif self.method == "prox":
-            prices = proximal.prices(values, gram, block, kept)
-        elif self.method == "energy" or (self.method is None and weight.shape[1] > eliminate.MOST_INPUTS):
-            prices = eliminate.energies(values, np.diagonal(gram), block)
-        else:
-            prices = eliminate.eliminate(values, gram, block, _FLOOR * (1 - self.sparsity))
-        keep = largest(prices.reshape(-1), kept).reshape(prices.shape)
+    def _pruned(self, weight: Dense, inputs: Statistics | None, gram: Float64 | None) -> BlockSparse | Sparse:
+        values, block, tile = weight.values, self._block, self._tile
+        prices = self._prices(values, None if inputs is None else inputs.second_moment, gram)
+        keep = largest(prices.reshape(-1), self._kept(weight.shape)).reshape(prices.shape)
         if gram is not None:
-            values = eliminate.refit(values, keep, gram, block)
+            values = eliminate.refit(values, keep, gram, block, tile)
         else:
-            values = values * np.repeat(np.repeat(keep, TILE, 0), block, 1)[: values.shape[0], : values.shape[1]]
-        return BlockSparse(Dense(values, weight.dtype), keep, block)
+            values = values * np.repeat(np.repeat(keep, tile, 0), block, 1)[: values.shape[0], : values.shape[1]]
+        return self._term(Dense(values, weight.dtype), keep)
+
+    def _prices(self, values: Float32, moments: Float64 | None, gram: Float64 | None) -> Float64:
+        """What blocks are worth, float64 ``[tiles, columns]``."""
+        block, tile = self._block, self._tile
+        if self.method == "pst":
+            return eliminate.energies(scores(values, moments), None, block, tile)
+        if gram is None:
+            return eliminate.energies(values, moments, block, tile)
+        if self.method == "prox":
+            return proximal.prices(values, gram, block, self._kept(values.shape), tile)
+        if self.method == "energy" or (self.method is None and values.shape[1] > eliminate.MOST_INPUTS):
+            return eliminate.energies(values, np.diagonal(gram), block, tile)
+        if tile == 1:  # rows are too many to take weights away step by step
+            return eliminate.energies(values, 1 / np.diagonal(np.linalg.inv(gram)), block, tile)
+        return eliminate.eliminate(values, gram, block, _FLOOR * (1 - self.sparsity))
+
+    def _term(self, values: Dense, keep: npt.NDArray[np.bool_]) -> BlockSparse | Sparse:
+        return Sparse(values, keep) if self.groups == _WEIGHTS else BlockSparse(values, keep, self._block)
 
     def _kept(self, shape: tuple[int, int]) -> int:
-        tiles, columns = -(-shape[0] // TILE), -(-shape[1] // self._block)
+        tiles, columns = -(-shape[0] // self._tile), -(-shape[1] // self._block)
         return max(1, round((1 - self.sparsity) * tiles * columns))

@@ -13,9 +13,8 @@ from regc.compiler.recovery.trainable import DenseWeights, Trainable
 from regc.compiler.terms import Dense, Float32
 from regc.passes.group_sparse.eliminate import Float64, energies
 from regc.passes.group_sparse.envelope import largest, prox_factors
-from regc.passes.group_sparse.term import BlockSparse
+from regc.passes.group_sparse.term import BlockSparse, Sparse
 from regc.passes.rf8.term import RF8Term
-from regc.runtime_ops.formats import block_sparse
 
 STRENGTH = 0.3
 """Of the envelope, in units of the rate at which weights move."""
@@ -28,7 +27,7 @@ REMEMBERED = 0.9
 
 
 class BlockSparseWeights(Trainable):
-    """``values`` in training, of which only the blocks count that ``term`` keeps.
+    """``values`` in training, of which only the blocks, or single weights, count that ``term`` keeps.
 
     Loosened, training begins at ``origin``, the whole weight: after each step all blocks are multiplied by the factors
     of the proximal operator of WGSEF's envelope, whose level k falls on PST's cubic schedule from all of them to as
@@ -39,7 +38,7 @@ class BlockSparseWeights(Trainable):
     end at a loss of 0.12 and moving ones at 0.61 (0.84 without the second moments).
     """
 
-    def __init__(self, term: BlockSparse, values: Trainable, origin: Float32) -> None:
+    def __init__(self, term: BlockSparse | Sparse, values: Trainable, origin: Float32) -> None:
         super().__init__()
         self.like, self.values, self.origin = term, values, origin
         self.keep, self.moving = term.keep, False
@@ -55,7 +54,7 @@ class BlockSparseWeights(Trainable):
             self.moments = seen if self.moments is None else REMEMBERED * self.moments + (1 - REMEMBERED) * seen
         return super().multiply(x)
 
-    def term(self) -> BlockSparse:  # noqa: D102
+    def term(self) -> BlockSparse | Sparse:  # noqa: D102
         values = self.values.term()
         if isinstance(values, Dense):
             return replace(self.like, keep=self.keep, values=Dense(values.values * self.mask.numpy(), values.dtype))
@@ -75,7 +74,7 @@ class BlockSparseWeights(Trainable):
             return
         assert isinstance(self.values, DenseWeights)
         goal, left = int(np.count_nonzero(self.like.keep)), 1 - done / FALLING
-        squares = energies(self.values.values.detach().double().numpy(), self.moments, self.like.block)
+        squares = energies(self.values.values.detach().double().numpy(), self.moments, self.like.block, self.like.tile)
         if left <= 0:
             self.keep, self.moving = largest(squares.reshape(-1), goal).reshape(squares.shape), False
             self.mask = self._spread(self.keep)
@@ -91,5 +90,5 @@ class BlockSparseWeights(Trainable):
 
     def _spread(self, factors: npt.NDArray[np.generic]) -> Tensor:
         """Factors of blocks for every value, float32 ``[N, K]``."""
-        wide = np.repeat(np.repeat(factors, block_sparse.TILE, axis=0), self.like.block, axis=1)
+        wide = np.repeat(np.repeat(factors, self.like.tile, axis=0), self.like.block, axis=1)
         return torch.from_numpy(np.ascontiguousarray(wide[: self.like.shape[0], : self.like.shape[1]], np.float32))

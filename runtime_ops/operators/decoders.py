@@ -39,6 +39,21 @@ _OF_CODES = (
         bodies.block_sparse_rf8_decode,
         since_opset=9,
     ),
+    Operator(
+        "SparseDecode",
+        ("values", "mask", "scale", "shape"),
+        "The float32 matrix [N, K] with single weights of float32 kept. A function only: folded when the model is "
+        "loaded.",
+        bodies.sparse_decode,
+        since_opset=9,
+    ),
+    Operator(
+        "SparseRF8Decode",
+        ("codes", "mask", "scale", "shape"),
+        "The float32 matrix [N, K] with single weights of RF8 kept. A function only: folded when the model is loaded.",
+        bodies.sparse_rf8_decode,
+        since_opset=9,
+    ),
 )
 _OF_INTEGERS = tuple(
     Operator(

@@ -177,7 +177,6 @@ def test_refusals(site: MakeSite) -> None:
         ({"sparsity": 1.0}, "above 0 and below 1"),
         ({"groups": "blocks(16x3)"}, "groups must be one of"),
         ({"groups": "rows"}, "groups must be one of"),
-        ({"groups": "weights"}, "no kernel is faster for single weights"),
         ({"method": "magic"}, "method must be"),
     ],
 )
