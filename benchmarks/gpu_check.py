@@ -3,10 +3,11 @@
     python -m benchmarks.gpu_check [--quick] [--formats F,F] [--json FILE] [--emulate]
 
 Needs nvcc, NumPy, and torch with CUDA; regc need not be installed. What is right: every format, ending and type, few
-rows and many, against NumPy, bit for bit for int8 activations; and, where this ONNX Runtime has the CUDA provider,
-every operator against the CPU's, also in a CUDA graph. How fast: products of one to 512 rows beside cuBLAS in float16
-and, with the provider, MatMulNBits with 4 bits; distinct weights beyond the L2 cache, in CUDA graphs, timed by events
-of the device, in one run with the bandwidth of copying. Formats with mistakes are not timed.
+rows and many, and lookups of rows, against NumPy, bit for bit for int8 activations and for lookups; and, where this
+ONNX Runtime has the CUDA provider, every operator against the CPU's, also in a CUDA graph. How fast: products of one to
+512 rows beside cuBLAS in float16 and, with the provider, MatMulNBits with 4 bits; distinct weights beyond the L2 cache,
+in CUDA graphs, timed by events of the device, in one run with the bandwidth of copying. Formats with mistakes are not
+timed.
 
 Everything is printed as it is found. The file (build/gpu_check.json) is written after every step, so that what was
 found is in it whatever happens then. After a fault of the device nothing more works in a process: check the formats
@@ -34,6 +35,7 @@ from typing import Any
 from benchmarks.checkout import ROOT
 from benchmarks.gpu_correct import check_kernels
 from benchmarks.gpu_kernels import TYPES, Host, Kernels, build_emulated, build_for
+from benchmarks.gpu_lookups import check_lookups
 from benchmarks.gpu_problems import FORMATS
 
 LIMIT = 450
@@ -157,6 +159,7 @@ def on_gpu(findings: Findings, formats: Sequence[str], quick: bool) -> None:
     def compare() -> None:
         wrong.update(check_kernels(kernels[0], TYPES, findings.say, formats))
         findings.found["mistakes"] += [words for mistakes in wrong.values() for words in mistakes]
+        findings.found["mistakes"] += check_lookups(kernels[0], findings.say)
 
     def operators() -> None:
         from benchmarks import gpu_provider  # noqa: PLC0415 - needs ONNX Runtime
@@ -193,6 +196,7 @@ def emulated(findings: Findings, formats: Sequence[str]) -> None:
         kernels = Kernels(build_emulated(ROOT / "build" / "emulated"), Host())
         for mistakes in check_kernels(kernels, ("float32",), findings.say, formats).values():
             findings.found["mistakes"] += mistakes
+        findings.found["mistakes"] += check_lookups(kernels, findings.say)
 
     findings.step("comparing the emulated kernels with NumPy", compare)
 

@@ -7,12 +7,15 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from benchmarks.checkout import ROOT
 from benchmarks.gpu_problems import FORMATS, Array, Problem
+
+if TYPE_CHECKING:
+    from benchmarks.gpu_lookups import Lookups
 
 SOURCES = ROOT / "runtime_ops" / "csrc"
 EMULATION = ROOT / "tests" / "native" / "cuda"
@@ -34,6 +37,18 @@ class _Weight(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("index", "start")),
         ("block_log2", ctypes.c_size_t),
         *((name, ctypes.c_void_p) for name in ("norms", "threshold")),
+    )
+
+
+class _Table(ctypes.Structure):
+    """``regc::cuda::Table``."""
+
+    _fields_ = (
+        ("layout", ctypes.c_uint8),
+        *((name, ctypes.c_size_t) for name in ("rows", "columns")),
+        *((name, ctypes.c_void_p) for name in ("codes", "multiplier")),
+        *((name, ctypes.c_size_t) for name in ("group", "groups")),
+        ("scale", ctypes.c_void_p),
     )
 
 
@@ -61,20 +76,22 @@ class Host:
 
     def put(self, values: Array) -> Array:
         """An aligned copy."""
-        copy = self.empty(values.nbytes, "uint8")
-        copy[:] = np.ascontiguousarray(values).view(np.uint8).reshape(-1)
+        copy = self.empty(values.nbytes, "uint8").view(values.dtype)
+        copy[:] = values.reshape(-1)
         return copy
 
     def empty(self, count: int, dtype: str) -> Array:
-        """Bytes behind a multiple of 256 of them."""
-        size = count * (4 if dtype == "float32" else 1 if dtype == "uint8" else 2)
-        memory = np.zeros(size + 256, np.uint8)
+        """Elements behind a multiple of 256 bytes; NumPy has no bfloat16, their bits are uint16."""
+        kind = np.dtype("uint16" if dtype == "bfloat16" else dtype)
+        memory = np.zeros(count * kind.itemsize + 256, np.uint8)
         start = -memory.ctypes.data % 256
-        return memory[start : start + size]
+        return memory[start : start + count * kind.itemsize].view(kind)
 
     def get(self, tensor: Array) -> Array:
         """As float32."""
-        return tensor.view(np.float32)
+        if tensor.dtype == np.uint16:
+            return (tensor.astype(np.uint32) << 16).view(np.float32)
+        return tensor.astype(np.float32)
 
     def pointer(self, tensor: Array) -> int:
         """Its address."""
@@ -91,14 +108,34 @@ class Kernels:
     def __init__(self, library: Path, memory: Memory) -> None:
         self.memory = memory
         self._calls = ctypes.CDLL(str(library))
-        self._calls.regc_cuda_weight_size.restype = ctypes.c_size_t
         self._calls.regc_cuda_scratch_bytes.restype = ctypes.c_size_t
-        if self._calls.regc_cuda_weight_size() != ctypes.sizeof(_Weight):
-            raise RuntimeError(f"{library}: its Weight is not the one declared here")
+        for name, declared in (("weight", _Weight), ("table", _Table)):
+            size = self._calls[f"regc_cuda_{name}_size"]
+            size.restype = ctypes.c_size_t
+            if size() != ctypes.sizeof(declared):
+                raise RuntimeError(f"{library}: its {name.title()} is not the one declared here")
 
     def load(self, weight: Problem) -> Loaded:
         """Put a weight where the kernels can read it."""
         return Loaded(self, weight)
+
+    def gather(self, table: Lookups, index: Array, dtype: str) -> Array:
+        """Rows of a table, int32 or int64 ``index`` of them, in a type and then as float32 ``[len(index), K]``."""
+        there = {name: self.memory.put(values) for name, values in table.operands.items() if name != "shape"}
+        sizes = {"rows": table.shape[0], "columns": table.shape[1], "group": table.group, "groups": table.groups}
+        pointers = {name: self.memory.pointer(tensor) for name, tensor in there.items()}
+        indices, y = self.memory.put(index), self.memory.empty(len(index) * table.shape[1], dtype)
+        error = self._calls.regc_cuda_gather(
+            ctypes.byref(_Table(layout=table.layout, **sizes, **pointers)),
+            ctypes.c_void_p(self.memory.pointer(indices)),
+            int(index.dtype == np.int64),
+            ctypes.c_size_t(len(index)),
+            ctypes.c_void_p(self.memory.pointer(y)),
+            TYPES.index(dtype),
+            ctypes.c_void_p(self.memory.stream()),
+        )
+        self.check(error)
+        return self.memory.get(y).reshape(len(index), -1)
 
     def check(self, error: int) -> None:
         """Raise for an error of the CUDA runtime."""

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.contenders import Layer, nbits
-from benchmarks.gpu_speed import REPLAYS, layers_for
+from benchmarks.gpu_speed import TIMES, layers_for
 
 CUDA = "CUDAExecutionProvider"
 
@@ -48,7 +48,7 @@ def four_bits(shape: tuple[int, int], rows: int) -> float:
         binding.bind_output(f"y{i}", "cuda")
     torch.cuda.synchronize()
     times = []
-    for _ in range(REPLAYS):
+    for _ in range(TIMES):
         start = time.perf_counter()
         runner.run_with_iobinding(binding)
         binding.synchronize_outputs()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,9 +15,11 @@ import torch
 from onnx import helper, numpy_helper
 
 from benchmarks.gpu_kernels import SOURCES
+from benchmarks.gpu_lookups import LAYOUTS, table
 from benchmarks.gpu_problems import Array, problem
 from regc import runtime_ops
 from regc.runtime_ops import ops
+from regc.runtime_ops.typed import GIVEN
 
 CUDA = runtime_ops.CUDA_PROVIDER
 OPERATORS = {
@@ -32,12 +34,14 @@ OPERATORS = {
 }
 
 
-def model(op: str, seed: int, shape: tuple[int, int], inputs: dict[str, Array], dtype: str) -> onnx.ModelProto:
-    """One operator with x [rows, K] of a type."""
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    x = helper.make_tensor_value_info("x", kind, ["rows", shape[1]])
-    y = helper.make_tensor_value_info("y", kind, ["rows", shape[0]])
-    node = helper.make_node(op, ["x", *inputs], ["y"], domain=ops.DOMAIN, name=f"{op}.{seed}")
+def value(name: str, dtype: str, *columns: int) -> onnx.ValueInfoProto:
+    """A tensor of the graph, ``[rows, *columns]``."""
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), ["rows", *columns])
+
+
+def model(op: str, x: onnx.ValueInfoProto, y: onnx.ValueInfoProto, inputs: Mapping[str, Array]) -> onnx.ModelProto:
+    """One operator from x and constants to y."""
+    node = helper.make_node(op, ["x", *inputs], ["y"], domain=ops.DOMAIN, name=f"{op}.0")
     constants = [numpy_helper.from_array(values, name) for name, values in inputs.items()]
     imports = [helper.make_opsetid("", 17), helper.make_opsetid(ops.DOMAIN, ops.VERSION)]
     graph = helper.make_graph([node], "one", [x], [y], constants)
@@ -63,12 +67,12 @@ def session(proto: onnx.ModelProto, provider: str, graphs: bool = False) -> ort.
     return ort.InferenceSession(proto.SerializeToString(), options, providers=[(provider, settings)])
 
 
-def in_graph(runner: ort.InferenceSession, x: Array, outputs: int) -> Array:
-    """y of the third run: ONNX Runtime captures a CUDA graph in the first two and replays it then."""
-    on_device = torch.from_numpy(x).cuda()
-    binding, y = runner.io_binding(), torch.empty(len(x), outputs, device="cuda", dtype=on_device.dtype)
-    binding.bind_input("x", "cuda", 0, x.dtype, list(on_device.shape), on_device.data_ptr())
-    binding.bind_output("y", "cuda", 0, x.dtype, list(y.shape), y.data_ptr())
+def in_graph(runner: ort.InferenceSession, x: Array, wanted: Array) -> Array:
+    """y, like ``wanted``, of the third run: ONNX Runtime captures a CUDA graph in the first two and replays it then."""
+    on_device, y = torch.from_numpy(x).cuda(), torch.from_numpy(wanted).cuda()
+    binding = runner.io_binding()
+    binding.bind_input("x", "cuda", 0, x.dtype, list(x.shape), on_device.data_ptr())
+    binding.bind_output("y", "cuda", 0, wanted.dtype, list(wanted.shape), y.data_ptr())
     for _ in range(3):
         y.zero_()
         torch.cuda.synchronize()
@@ -103,12 +107,15 @@ def check_provider() -> list[str]:
     for seed, (op, kind) in enumerate(OPERATORS.items()):
         for dtype in ("float32", "float16"):
             mistakes += [f"{op}, {dtype}, {words}" for words in check_operator(op, kind, dtype, seed)]
+    for op in LAYOUTS:
+        for dtype in ("float32", "float16"):
+            mistakes += [f"{op}, {dtype}, {words}" for words in check_lookup(op, dtype)]
     return mistakes
 
 
 def check_operator(op: str, kind: str, dtype: str, seed: int, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
     """Mistakes of one operator with activations of a type."""
-    proto = model(op, seed, shape, operands(kind, shape, seed), dtype)
+    proto = model(op, value("x", dtype, shape[1]), value("y", dtype, shape[0]), operands(kind, shape, seed))
     on_cpu, on_gpu = session(proto, "CPUExecutionProvider"), session(proto, CUDA)
     for rows in (1, 12, 100):
         x = np.random.default_rng(rows).standard_normal((rows, shape[1])).astype(dtype)
@@ -116,7 +123,26 @@ def check_operator(op: str, kind: str, dtype: str, seed: int, shape: tuple[int, 
         limit = 0 if kind in ("ternary", "ternary5") else 3e-3 * np.abs(wanted).max()
         if not (np.abs(y - wanted) <= limit).all():
             yield f"{rows} rows: far from the CPU by {np.abs(y - wanted).max()}"
-        if not (in_graph(session(proto, CUDA, graphs=True), x, shape[0]) == y).all():
+        if not (in_graph(session(proto, CUDA, graphs=True), x, y) == y).all():
             yield f"{rows} rows: other results in a CUDA graph"
         if differ_in_threads(on_gpu, x, y):
             yield f"{rows} rows: other results in several threads"
+
+
+def check_lookup(op: str, dtype: str, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
+    """Mistakes of a lookup that gives rows of a type."""
+    operator = op if dtype == "float32" else op + GIVEN[dtype].suffix
+    for kind in ("int32", "int64"):
+        proto = model(operator, value("x", kind), value("y", dtype, shape[1]), table(op, shape, 0, 32).operands)
+        on_cpu, on_gpu = session(proto, "CPUExecutionProvider"), session(proto, CUDA)
+        known = np.array([0, -1, 17, shape[0] - 1, -shape[0], 17], kind)
+        (wanted,), (y,) = on_cpu.run(None, {"x": known}), on_gpu.run(None, {"x": known})
+        if not (y == wanted).all():
+            yield f"{kind}: other rows than on the CPU"
+        if not (in_graph(session(proto, CUDA, graphs=True), known, y) == y).all():
+            yield f"{kind}: other rows in a CUDA graph"
+        if differ_in_threads(on_gpu, known, y):
+            yield f"{kind}: other rows in several threads"
+        (beside,) = on_gpu.run(None, {"x": np.array([shape[0], -shape[0] - 1], kind)})
+        if not np.isnan(beside).all():
+            yield f"{kind}: rows that the table lacks are not NaN"

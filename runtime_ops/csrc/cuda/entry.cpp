@@ -7,6 +7,7 @@ namespace cuda = regc::cuda;
 
 // So that a caller can tell whether its own declaration is the same.
 REGC_ENTRY size_t regc_cuda_weight_size() { return sizeof(cuda::Weight); }
+REGC_ENTRY size_t regc_cuda_table_size() { return sizeof(cuda::Table); }
 
 REGC_ENTRY size_t regc_cuda_scratch_bytes(const cuda::Weight* weight, size_t rows) {
   return cuda::scratch_bytes(*weight, rows);
@@ -17,4 +18,9 @@ REGC_ENTRY int regc_cuda_multiply(const cuda::Weight* weight, const void* x, siz
   const auto element = static_cast<cuda::Type>(type);
   const cuda::Out out{y, other, element, static_cast<cuda::Ending>(ending)};
   return cuda::multiply(*weight, {x, element}, rows, out, scratch, stream);
+}
+
+REGC_ENTRY int regc_cuda_gather(const cuda::Table* table, const void* index, int wide, size_t count, void* y, int type,
+                                void* stream) {
+  return cuda::gather(*table, {index, wide != 0, count}, y, static_cast<cuda::Type>(type), stream);
 }
