@@ -289,7 +289,7 @@ void check_gated(Random& random, const Pair<GatedTask>& pair, const Kernels& gen
   Passed passed(generic.gate, problem.weight, rows.data(), size.rows);
   compare(random, pair, size, [&](size_t begin, size_t end, Out out) {
     const float* x = panel ? passed.gated.data() : passed.kept.data();
-    return GatedTask{&problem.weight, x, passed.place.data(), passed.count.data(), nullptr, 0, nullptr, out, size.rows, begin, end};
+    return GatedTask{&problem.weight, x, passed.place.data(), passed.count.data(), nullptr, size.inputs, nullptr, out, size.rows, begin, end};
   });
 }
 

@@ -24,6 +24,8 @@ constexpr size_t kUnit = 64;                        // bytes of codes that hold 
 constexpr size_t kPackedRows = 16;                  // rows of x that block-sparse panels interleave
 constexpr size_t kGatedRows = 8;                    // most rows of a gated stream
 constexpr size_t kGatedTiles = 128;                 // tiles of a gated stream, whose sums stay in L1
+constexpr size_t kGatedPanelTiles = 32;             // tiles of a task of gated panels
+constexpr size_t kGatedRowBlock = 128;              // rows that one gathering of gated weights serves
 constexpr size_t kSparseRowBlock = 128;             // rows that one reading of block-sparse values serves
 constexpr size_t kConvPositions = 384;              // positions of a convolution whose sums stay in L1
 constexpr size_t kCellBytes = 4;                    // of a cell of an image: four int8 channels
@@ -155,11 +157,11 @@ struct GateTask {
 // y[rows, 16 * tile_begin .. 16 * tile_end) of a gated weight.
 struct GatedTask {
   const GatedMatrix* weight;
-  const float* x;           // [rows][inputs]: stream: kept; panel: gated, or null
+  const float* x;           // stream: [rows][inputs] kept; panel: [rows][x_stride] gated, or null
   const uint32_t* place;    // of stream, with count
   const size_t* count;
-  const uint16_t* rounded;  // panel with x null: gated rows as round_rows leaves them
-  size_t padded;            // inputs of a row of rounded
+  const uint16_t* rounded;  // panel with x null: [rows][x_stride] gated, as round_rows leaves them
+  size_t x_stride;          // of panel
   const float* row_scale;   // [rows], of rounded
   Out out;
   size_t rows;        // stream: at most kGatedRows

@@ -18,8 +18,8 @@ using GatedKernel = void (*Kernels::*)(const GatedTask&);
 constexpr size_t kScaleIndex = 4;
 constexpr size_t kMinTasks = 4;           // of a stream: long runs of each input matter more than many tasks
 constexpr size_t kMinTiles = 8;           // of a stream task
-constexpr size_t kPanelTiles = 4;         // of the widest kernels
-constexpr size_t kPanelTasks = 16;        // of a large product, for machines with many cores
+constexpr size_t kSideBySide = 4;         // tiles of the widest kernels
+constexpr size_t kPanelTasks = 8;         // of panels, before they share pages of an input
 constexpr size_t kMinRows = 24;           // of a panel task: fewer do not pay for gathering the panel
 constexpr size_t kGateValues = 32 * 1024; // activations of a task that gates them
 
@@ -45,7 +45,7 @@ class GatedWeight final : public Weight {
   struct Gated {
     const float* x;
     const uint16_t* rounded;
-    size_t padded;
+    size_t stride;
     const float* scale;
   };
 
@@ -75,21 +75,20 @@ class GatedWeight final : public Weight {
   }
 
   void panel(const Kernels& kernels, const float* x, size_t rows, const Out& out, const Parallel& parallel) const {
-    const Buffer<float> gated(rows, w_.inputs);
-    gate(kernels, x, rows, gated.data(), parallel);
-    if (method_.activations == Activations::rounded && kernels.round_rows != nullptr) {
-      const size_t padded = ceil_div(w_.inputs, 2) * 2;
-      const RoundedRows rounded(kernels, gated.data(), rows, w_.inputs, padded, parallel);
-      return panel(kernels, {nullptr, rounded.data(), padded, rounded.scale()}, rows, out, parallel);
-    }
-    panel(kernels, {gated.data(), nullptr, 0, nullptr}, rows, out, parallel);
+    const bool rounds = method_.activations == Activations::rounded && kernels.round_rows != nullptr;
+    const size_t stride = rounds ? w_.inputs : spaced<float>(w_.inputs);
+    const Buffer<float> gated(rows, stride);
+    gate(kernels, x, rows, gated.data(), stride, parallel);
+    if (!rounds) return panel(kernels, {gated.data(), nullptr, stride, nullptr}, rows, out, parallel);
+    const size_t padded = spaced<uint16_t>(w_.inputs);
+    const RoundedRows rounded(kernels, gated.data(), rows, w_.inputs, padded, parallel);
+    panel(kernels, {nullptr, rounded.data(), padded, rounded.scale()}, rows, out, parallel);
   }
 
   void panel(const Kernels& kernels, const Gated& in, size_t rows, const Out& out, const Parallel& parallel) const {
-    const size_t panels = ceil_div(tiles(), kPanelTiles);
-    const size_t parts = std::min(ceil_div(kPanelTasks, panels), ceil_div(rows, kMinRows));
-    const size_t height = small(rows) ? rows : ceil_div(rows, parts);
-    const size_t step = small(rows) ? tiles() : kPanelTiles;
+    const size_t fair = ceil_div(ceil_div(tiles(), kPanelTasks), kSideBySide) * kSideBySide;
+    const size_t step = small(rows) ? tiles() : std::min(fair, kernels::kGatedPanelTiles);
+    const size_t height = small(rows) ? rows : panel_rows(rows, ceil_div(tiles(), step));
     const size_t across = ceil_div(tiles(), step);
     parallel.run(across * ceil_div(rows, height), [&](size_t index) {
       const size_t tile = index % across * step;
@@ -97,12 +96,12 @@ class GatedWeight final : public Weight {
       GatedTask task{};
       task.weight = &w_;
       if (in.rounded == nullptr) {
-        task.x = in.x + row * w_.inputs;
+        task.x = in.x + row * in.stride;
       } else {
-        task.rounded = in.rounded + row * in.padded;
-        task.padded = in.padded;
+        task.rounded = in.rounded + row * in.stride;
         task.row_scale = in.scale + row;
       }
+      task.x_stride = in.stride;
       task.out = from_element(out, row * w_.outputs);
       task.rows = std::min(height, rows - row);
       task.tile_begin = tile;
@@ -111,12 +110,18 @@ class GatedWeight final : public Weight {
     });
   }
 
-  void gate(const Kernels& kernels, const float* x, size_t rows, float* gated, const Parallel& parallel) const {
+  // Rows of a task, where there are `across` for the same rows: of more, each would gather the weights again.
+  static size_t panel_rows(size_t rows, size_t across) {
+    const size_t split = std::min(ceil_div(kPanelTasks, across), ceil_div(rows, kMinRows));
+    return ceil_div(rows, std::max(split, ceil_div(rows, kernels::kGatedRowBlock)));
+  }
+
+  void gate(const Kernels& kernels, const float* x, size_t rows, float* gated, size_t stride,
+            const Parallel& parallel) const {
     const size_t step = std::max<size_t>(kGateValues / w_.inputs, 1);
     parallel.run(ceil_div(rows, step), [&](size_t index) {
-      const size_t first = index * step * w_.inputs;
-      const size_t some = std::min(step, rows - index * step);
-      kernels.gate({&w_, x + first, some, gated + first, nullptr, nullptr, nullptr});
+      for (size_t row = index * step; row < std::min((index + 1) * step, rows); ++row)
+        kernels.gate({&w_, x + row * w_.inputs, 1, gated + row * stride, nullptr, nullptr, nullptr});
     });
   }
 

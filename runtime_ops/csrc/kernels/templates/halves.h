@@ -99,28 +99,21 @@ struct RF8PairRows {
 struct GatherPairs {
   using Steps = HalfSteps;
   static constexpr size_t kInputs = 2;
-  static constexpr size_t kAhead = 32;  // inputs, as in Gather
+  static constexpr size_t kBytes = kTile;
 
   template <int T>
-  REGC_INLINE void slice(const GatedMatrix& w, size_t tile, size_t begin, size_t end, uint8_t* panel) {
-    const size_t stride = ceil_div(w.outputs, kTile) * kTile;
-    const uint8_t* values = w.values + begin * stride + tile * kTile;
-    for (size_t k = begin; k < end; k += 2, values += 2 * stride, panel += T * kUnit) {
-      // A last input without a partner meets zeros in its place: it may be its own.
-      const uint8_t* second = k + 1 < end ? values + stride : values;
-      __builtin_prefetch(values + kAhead * stride);
-      __builtin_prefetch(values + (kAhead + 1) * stride);
-      B64 pair[4];
-      if constexpr (T == 4) {
-        rf8_tile_pairs(values, second, pair);
-      } else {
-        uint8_t rows[4 * kTile] = {};
-        std::memcpy(rows, values, kTile);
-        std::memcpy(rows + kTile, second, kTile);
-        rf8_row_pairs(rows, pair);
-      }
-#pragma GCC unroll 4
-      for (size_t t = 0; t < T; ++t) store_b(panel + t * kUnit, pair[t]);
+  REGC_INLINE void step(const uint8_t* values, size_t stride, size_t some, B64 (&weight)[T]) {
+    // A last input without a partner meets zeros in its place: it may be its own.
+    const uint8_t* second = some > 1 ? values + stride : values;
+    if constexpr (T == 4) {
+      rf8_tile_pairs(values, second, weight);
+    } else {
+      uint8_t rows[4 * kTile] = {};
+      std::memcpy(rows, values, kTile);
+      std::memcpy(rows + kTile, second, kTile);
+      B64 pair[2];
+      rf8_row_pairs(rows, pair);
+      weight[0] = pair[0];
     }
   }
   template <int T>
@@ -135,7 +128,7 @@ inline void sparse_rf8_panel(const SparseTask& task) {
   task.row_scale == nullptr ? panel_blocks<RF8Rows>(task) : panel_blocks<RF8PairRows>(task);
 }
 inline void gated_rf8_panel(const GatedTask& task) {
-  gated_blocks<GatherPairs>(task, {reinterpret_cast<const uint8_t*>(task.rounded), task.padded * sizeof(uint16_t)});
+  gated_blocks<GatherPairs>(task, {reinterpret_cast<const uint8_t*>(task.rounded), task.x_stride * sizeof(uint16_t)});
 }
 
 }  // namespace regc::kernels::REGC_ISA

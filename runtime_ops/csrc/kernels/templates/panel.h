@@ -33,22 +33,33 @@ REGC_INLINE void decode_slice(const Matrix& w, size_t tile, size_t begin, size_t
   }
 }
 
-// The register tile: R rows by T tiles, their sums in registers over the steps of a slice. Loops over the
-// sums are unrolled by pragma throughout: gcc 12 keeps an array in memory as soon as one index to it is a
-// variable.
-template <class Steps, int R, int T>
-REGC_INLINE void register_tile(const uint8_t* panel, size_t steps, const uint8_t* x, size_t x_stride,
-                               uint8_t* sums, const typename Steps::Sum (&excess)[T]) {
+// The decoded weights of T tiles, step by step.
+template <class Steps, int T>
+struct PanelWeights {
+  const uint8_t* panel;
+  REGC_INLINE void take(PanelWeights& from, typename Steps::Weight (&weight)[T]) {
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) weight[t] = Steps::load(from.panel + static_cast<size_t>(t) * kUnit);
+    from.panel += T * kUnit;
+  }
+};
+
+// The register tile: R rows by T tiles, their sums in registers over the steps of a slice, whose weights Weights::take
+// gives. Loops over the sums are unrolled by pragma throughout: gcc 12 keeps an array in memory as soon as one index to
+// it is a variable.
+template <class Steps, int R, int T, class Weights>
+REGC_INLINE void register_tile(Weights& source, size_t steps, const uint8_t* x, size_t x_stride, uint8_t* sums,
+                               const typename Steps::Sum (&excess)[T]) {
+  Weights weights = source;  // in registers
   typename Steps::Sum sum[R][T];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) sum[r][t] = Steps::open(sums + (r * T + t) * 64, excess[t]);
   }
-  for (size_t s = 0; s < steps; ++s, panel += T * kUnit, x += 4) {
+  for (size_t s = 0; s < steps; ++s, x += 4) {
     typename Steps::Weight weight[T];
-#pragma GCC unroll 4
-    for (int t = 0; t < T; ++t) weight[t] = Steps::load(panel + static_cast<size_t>(t) * kUnit);
+    Weights::take(weights, weight);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const auto activation = Steps::fill(x + static_cast<size_t>(r) * x_stride);
@@ -61,36 +72,48 @@ REGC_INLINE void register_tile(const uint8_t* panel, size_t steps, const uint8_t
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) Steps::close(sums + (r * T + t) * 64, sum[r][t]);
   }
+  source = weights;
 }
 
-// All rows of a block against one slice, in register tiles of nearly equal height: 32 rows are 5 + 5 + 6 + 5
-// + 5 + 6.
-template <class Steps, int T>
-inline void multiply_slice(const uint8_t* panel, size_t steps, const uint8_t* x, size_t x_stride, size_t rows,
-                           uint8_t* sums, const typename Steps::Sum (&excess)[T]) {
+// The register tile of `height` rows.
+template <class Steps, int T, class Weights>
+inline void multiply_rows(size_t height, Weights& weights, size_t steps, const uint8_t* x, size_t x_stride,
+                          uint8_t* sums, const typename Steps::Sum (&excess)[T]) {
+  switch (height) {
+#define REGC_HEIGHT(R)                                                                                          \
+  case R:                                                                                                       \
+    if constexpr (R <= kPanelRows) register_tile<Steps, R, T>(weights, steps, x, x_stride, sums, excess); \
+    break;
+    REGC_HEIGHT(1)
+    REGC_HEIGHT(2)
+    REGC_HEIGHT(3)
+    REGC_HEIGHT(4)
+    REGC_HEIGHT(5)
+    REGC_HEIGHT(6)
+#undef REGC_HEIGHT
+    default:
+      break;
+  }
+}
+
+// Calls function(first row, height) for register tiles of nearly equal height: 32 rows are 5 + 5 + 6 + 5 + 5 + 6.
+template <class Function>
+REGC_INLINE void over_rows(size_t rows, const Function& function) {
   const size_t parts = ceil_div(rows, kPanelRows);
   for (size_t part = 0; part < parts; ++part) {
     const size_t row = rows * part / parts;
-    const size_t height = rows * (part + 1) / parts - row;
-    const uint8_t* x_rows = x + row * x_stride;
-    uint8_t* row_sums = sums + row * T * kUnit;
-    switch (height) {
-#define REGC_HEIGHT(R)                                                              \
-  case R:                                                                           \
-    if constexpr (R <= kPanelRows)                                                  \
-      register_tile<Steps, R, T>(panel, steps, x_rows, x_stride, row_sums, excess); \
-    break;
-      REGC_HEIGHT(1)
-      REGC_HEIGHT(2)
-      REGC_HEIGHT(3)
-      REGC_HEIGHT(4)
-      REGC_HEIGHT(5)
-      REGC_HEIGHT(6)
-#undef REGC_HEIGHT
-      default:
-        break;
-    }
+    function(row, rows * (part + 1) / parts - row);
   }
+}
+
+// All rows of a block against one slice.
+template <class Steps, int T>
+inline void multiply_slice(const uint8_t* panel, size_t steps, const uint8_t* x, size_t x_stride, size_t rows,
+                           uint8_t* sums, const typename Steps::Sum (&excess)[T]) {
+  over_rows(rows, [&](size_t row, size_t height) {
+    PanelWeights<Steps, T> weights{panel};
+    multiply_rows<Steps, T>(height, weights, steps, x + row * x_stride, x_stride, sums + row * T * kUnit, excess);
+  });
 }
 
 // y of one block of rows and T tiles.
