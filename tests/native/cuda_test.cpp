@@ -203,6 +203,7 @@ void check_gated(Random& random, cuda::Format format) {
   const auto& kernels = kernels::generic::kKernels;
   kernels.gate({&w, o.exact.data(), size.rows, gated.data(), nullptr, nullptr, nullptr});
   kernels::GatedTask task{};
+  task.x_stride = size.inputs;
   task.weight = &w;
   task.x = gated.data();
   task.out = {expected.data(), o.added.data(), o.ending};

@@ -12,8 +12,12 @@ template <class Format, int T>
 REGC_INLINE void decode_slice(const Matrix& w, size_t tile, size_t begin, size_t end, uint8_t* panel,
                               typename Format::Steps::Sum (&excess)[T]) {
   using Weight = typename Format::Steps::Weight;
+  const uint8_t* codes[T];  // here, since gcc 12 believes that a store into the panel may change w
 #pragma GCC unroll 4
-  for (int t = 0; t < T; ++t) excess[t] = Format::Steps::zero();
+  for (int t = 0; t < T; ++t) {
+    excess[t] = Format::Steps::zero();
+    codes[t] = tile_codes(w, tile + static_cast<size_t>(t));
+  }
   for (size_t block = begin; block < end;) {
     const size_t g = block / w.group_blocks;
     typename Format::Group group[T];
@@ -23,8 +27,7 @@ REGC_INLINE void decode_slice(const Matrix& w, size_t tile, size_t begin, size_t
       uint8_t* out = panel + (block - begin) * Format::kSteps * T * kUnit;
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t, out += kUnit) {
-        const uint8_t* codes = tile_codes(w, tile + static_cast<size_t>(t)) + block * kUnit;
-        Format::each(codes, group[t], [&](size_t k, Weight weight) {
+        Format::each(codes[t] + block * kUnit, group[t], [&](size_t k, Weight weight) {
           Format::Steps::store(out + k * T * kUnit, weight);
           excess[t] = Format::Steps::count(excess[t], weight);
         });
