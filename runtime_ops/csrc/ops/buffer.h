@@ -27,8 +27,8 @@ class Buffer {
   T* data_;
 };
 
-// Elements from one row to the next so that rows lie an odd number of cache lines apart. At a power of two many rows would
-// share the few places of a cache that they fall into.
+// Elements from one row to the next so that rows lie an odd number of cache lines apart. At a power of two many rows
+// would share the few places of a cache that they fall into.
 template <class T>
 constexpr size_t spaced(size_t columns) {
   return ((columns * sizeof(T) + 63) / 64 | 1) * (64 / sizeof(T));
