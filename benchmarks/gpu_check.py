@@ -1,4 +1,5 @@
-"""The CUDA kernels on a machine with a GPU: whether they are right, then how fast they are. At most eight minutes.
+"""The CUDA kernels on a machine with a GPU: whether they are right, then how fast they are. Eight minutes at most
+without whole models.
 
     python -m benchmarks.gpu_check [--quick] [--formats F,F] [--json FILE] [--emulate]
 
@@ -7,7 +8,7 @@ rows and many, and lookups of rows, against NumPy, bit for bit for int8 activati
 ONNX Runtime has the CUDA provider, every operator against the CPU's, also in a CUDA graph. How fast: products of one to
 512 rows beside cuBLAS in float16 and, with the provider, MatMulNBits with 4 bits; distinct weights beyond the L2 cache,
 in CUDA graphs, timed by events of the device, in one run with the bandwidth of copying. Formats with mistakes are not
-timed.
+timed. Last, without ``--quick``, whole models: see :mod:`benchmarks.gpu_models`.
 
 Everything is printed as it is found. The file (build/gpu_check.json) is written after every step, so that what was
 found is in it whatever happens then. After a fault of the device nothing more works in a process: check the formats
@@ -28,7 +29,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Findings:
 
     def __init__(self, path: Path) -> None:
         self.path, self.began = path, time.monotonic()
-        self.found: dict[str, Any] = {"steps": {}, "mistakes": [], "products": [], "failures": {}}
+        self.found: dict[str, Any] = {"steps": {}, "mistakes": [], "products": [], "models": [], "failures": {}}
 
     @property
     def seconds(self) -> float:
@@ -167,6 +168,14 @@ def on_gpu(findings: Findings, formats: Sequence[str], quick: bool) -> None:
         gpu_provider.build_operators(architecture, folder)
         findings.found["mistakes"] += gpu_provider.check_provider()
 
+    def models() -> None:
+        from benchmarks import gpu_models  # noqa: PLC0415 - needs ONNX Runtime and regc's compiler
+
+        chosen = (gpu_models.PASSES, gpu_models.SIZES, gpu_models.LAYERS, PROVIDER)
+        for row in gpu_models.measure(None, *chosen):
+            findings.found["models"].append(asdict(row))
+            findings.say(str(row))
+
     def times() -> None:
         four_bits = four_bits_there(findings) if findings.found["provider"] else None
         bandwidth = findings.found["bandwidth"] = gpu_speed.copy_bandwidth()
@@ -187,6 +196,8 @@ def on_gpu(findings: Findings, formats: Sequence[str], quick: bool) -> None:
         findings.step("timing", times)
     if findings.found["provider"]:
         findings.step("checking the operators in ONNX Runtime", operators)
+    if findings.found["provider"] and not quick:
+        findings.step("timing whole models in ONNX Runtime", models)
 
 
 def emulated(findings: Findings, formats: Sequence[str]) -> None:
