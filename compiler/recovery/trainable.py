@@ -34,8 +34,11 @@ class Trainable(nn.Module):
         """The latent weights ``[N, K]`` that the form rounds; None where it rounds none."""
         return None
 
-    def loosen(self) -> None:
-        """Let move what else stays as the pass left it, towards the same size at the end of the training."""
+    def loosen(self) -> bool:
+        """Let move what else stays as the pass left it, towards the same size at the end of the training; whether there
+        is such.
+        """
+        return False
 
     def stepped(self, done: float, rate: float) -> None:
         """Hear that a step was made, at which share of the training, and at which share of the learning rate."""

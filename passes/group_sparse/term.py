@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,24 +15,33 @@ from regc.passes.rf8.term import RF8Term
 from regc.runtime_ops.formats import block_sparse, rf8, sparse
 
 if TYPE_CHECKING:
-    from regc.passes.group_sparse.trainable import BlockSparseWeights
+    from regc.passes.group_sparse.trainable import SparseWeights
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class BlockSparse(Operated):
-    """A weight ``[N, K]`` of which only the blocks of 16 outputs by ``block`` inputs are stored that ``keep`` marks.
+class Kept(Operated):
+    """A weight ``[N, K]`` of which only what ``keep`` marks is stored, in groups of so many outputs by inputs as
+    :attr:`sizes` says; ``keep`` is bool ``[ceil(N / outputs), ceil(K / inputs)]``.
 
-    ``values`` is the whole matrix, zero in all other blocks, as float32 or RF8; ``keep`` is bool ``[ceil(N/16),
-    ceil(K/block)]``. Other codes have no block-sparse form and take the place of the term as a whole.
+    ``values`` is the whole matrix, zero elsewhere, as float32 or RF8. Other codes have no sparse form and take the
+    place of the term as a whole.
     """
 
     values: Dense | RF8Term
     keep: Bool
-    block: int
-    tile: ClassVar[int] = block_sparse.TILE
+
+    @property
+    @abstractmethod
+    def sizes(self) -> tuple[int, int]:
+        """Outputs and inputs of what is kept or left out as one."""
+
+    @property
+    def kept(self) -> int:
+        """How many groups are stored."""
+        return int(np.count_nonzero(self.keep))
 
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102
@@ -40,83 +50,95 @@ class BlockSparse(Operated):
     def dense(self) -> Float32:  # noqa: D102
         return self.values.dense()
 
-    @property
-    def nbytes(self) -> int:  # noqa: D102
-        size = 1 if isinstance(self.values, RF8Term) else np.dtype(np.float32).itemsize
-        return packed_nbytes(self.shape, self.block, int(np.count_nonzero(self.keep)), size)
-
-    @property
-    def label(self) -> str:  # noqa: D102
-        share = 1 - np.count_nonzero(self.keep) / self.keep.size
-        return f"{label(share, self.block)} ({self.values.label})"
-
-    @property
-    def work(self) -> int:  # noqa: D102
-        return int(np.count_nonzero(self.keep)) * block_sparse.TILE * self.block
-
     def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:  # noqa: D102
         values = self.values.map_leaves(function, path)
         if values is self.values:
             return self
         return replace(self, values=values) if isinstance(values, Dense | RF8Term) else values
 
-    @property
-    def matmuls(self) -> tuple[str, ...]:  # noqa: D102
-        return ("BlockSparseRF8MatMul" if isinstance(self.values, RF8Term) else "BlockSparseMatMul",)
+    def trainable(self, start: Callable[[Term], Float32]) -> SparseWeights:  # noqa: D102
+        from regc.compiler.recovery.trainable import DenseWeights  # noqa: PLC0415 - PyTorch
+        from regc.passes.group_sparse.trainable import SparseWeights  # noqa: PLC0415
+
+        inner = DenseWeights(self.values) if isinstance(self.values, Dense) else self.values.trainable(start)
+        return SparseWeights(self, inner, start(self))
 
     @property
-    def decoder(self) -> str:  # noqa: D102
-        return "BlockSparseRF8Decode" if isinstance(self.values, RF8Term) else "BlockSparseDecode"
+    def _coded(self) -> bool:
+        return isinstance(self.values, RF8Term)
 
-    def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
-        packed = block_sparse.pack(_matrix(self.values), self.keep, self.block)
-        coded = isinstance(self.values, RF8Term)
-        return {
-            "codes" if coded else "values": packed.values,
-            "index": packed.columns,
-            "start": packed.start,
-            "scale": self.values.scale if isinstance(self.values, RF8Term) else np.ones(self.shape[0], np.float32),
-            "shape": np.array([*self.shape, self.block], np.int64),
-        }
+    @property
+    def _value_bytes(self) -> int:
+        return 1 if self._coded else np.dtype(np.float32).itemsize
 
-    def trainable(self, start: Callable[[Term], Float32]) -> BlockSparseWeights:  # noqa: D102
-        return _trainable(self, self.values, start)
+    @property
+    def _stored(self) -> npt.NDArray[np.generic]:
+        """The values to be packed, float32 or codes ``[N, K]``."""
+        if isinstance(self.values, RF8Term):
+            return rf8.unpack_codes(self.values.codes, self.shape)
+        return self.values.values
+
+    @property
+    def _scale(self) -> Float32:
+        return self.values.scale if isinstance(self.values, RF8Term) else np.ones(self.shape[0], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Sparse(Operated):
-    """A weight ``[N, K]`` of which only the single weights are stored that ``keep``, bool ``[N, K]``, marks.
+class BlockSparse(Kept):
+    """One in blocks of 16 outputs by ``block`` inputs, which operators multiply by."""
 
-    ``values`` is the whole matrix, zero elsewhere, as float32 or RF8. No operator multiplies by it: it is decoded.
-    """
-
-    values: Dense | RF8Term
-    keep: Bool
-    block: ClassVar[int] = 1
-    tile: ClassVar[int] = 1
+    block: int
 
     @property
-    def shape(self) -> tuple[int, int]:  # noqa: D102
-        return self.values.shape
-
-    def dense(self) -> Float32:  # noqa: D102
-        return self.values.dense()
+    def sizes(self) -> tuple[int, int]:  # noqa: D102
+        return block_sparse.TILE, self.block
 
     @property
     def nbytes(self) -> int:  # noqa: D102
-        size = 1 if isinstance(self.values, RF8Term) else np.dtype(np.float32).itemsize
-        return sparse_nbytes(self.shape, int(np.count_nonzero(self.keep)), size)
+        return packed_nbytes(self.shape, self.block, self.kept, self._value_bytes)
 
     @property
     def label(self) -> str:  # noqa: D102
-        share = 1 - np.count_nonzero(self.keep) / self.keep.size
-        return f"{100 * share:.3g}% sparse ({self.values.label})"
+        return f"{label(1 - self.kept / self.keep.size, self.block)} ({self.values.label})"
 
-    def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:  # noqa: D102
-        values = self.values.map_leaves(function, path)
-        if values is self.values:
-            return self
-        return replace(self, values=values) if isinstance(values, Dense | RF8Term) else values
+    @property
+    def work(self) -> int:  # noqa: D102
+        return self.kept * block_sparse.TILE * self.block
+
+    @property
+    def matmuls(self) -> tuple[str, ...]:  # noqa: D102
+        return ("BlockSparseRF8MatMul" if self._coded else "BlockSparseMatMul",)
+
+    @property
+    def decoder(self) -> str:  # noqa: D102
+        return "BlockSparseRF8Decode" if self._coded else "BlockSparseDecode"
+
+    def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
+        packed = block_sparse.pack(self._stored, self.keep, self.block)
+        return {
+            "codes" if self._coded else "values": packed.values,
+            "index": packed.columns,
+            "start": packed.start,
+            "scale": self._scale,
+            "shape": np.array([*self.shape, self.block], np.int64),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Kept):
+    """One in single weights. No operator multiplies by it: it is decoded."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:  # noqa: D102
+        return 1, 1
+
+    @property
+    def nbytes(self) -> int:  # noqa: D102
+        return sparse_nbytes(self.shape, self.kept, self._value_bytes)
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return f"{100 * (1 - self.kept / self.keep.size):.3g}% sparse ({self.values.label})"
 
     @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102
@@ -124,37 +146,16 @@ class Sparse(Operated):
 
     @property
     def decoder(self) -> str:  # noqa: D102
-        return "SparseRF8Decode" if isinstance(self.values, RF8Term) else "SparseDecode"
+        return "SparseRF8Decode" if self._coded else "SparseDecode"
 
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
-        coded = isinstance(self.values, RF8Term)
-        packed = sparse.pack(_matrix(self.values), self.keep)
+        packed = sparse.pack(self._stored, self.keep)
         return {
-            "codes" if coded else "values": packed.values,
+            "codes" if self._coded else "values": packed.values,
             "mask": packed.mask,
-            "scale": self.values.scale if isinstance(self.values, RF8Term) else np.ones(self.shape[0], np.float32),
+            "scale": self._scale,
             "shape": np.array(self.shape, np.int64),
         }
-
-    def trainable(self, start: Callable[[Term], Float32]) -> BlockSparseWeights:  # noqa: D102
-        return _trainable(self, self.values, start)
-
-
-def _matrix(values: Dense | RF8Term) -> npt.NDArray[np.generic]:
-    """The values to be packed, float32 or codes ``[N, K]``."""
-    if isinstance(values, RF8Term):
-        return rf8.unpack_codes(values.codes, values.shape)
-    return values.values
-
-
-def _trainable(
-    term: BlockSparse | Sparse, values: Dense | RF8Term, start: Callable[[Term], Float32]
-) -> BlockSparseWeights:
-    from regc.compiler.recovery.trainable import DenseWeights  # noqa: PLC0415 - PyTorch
-    from regc.passes.group_sparse.trainable import BlockSparseWeights  # noqa: PLC0415
-
-    inner = DenseWeights(values) if isinstance(values, Dense) else values.trainable(start)
-    return BlockSparseWeights(term, inner, start(term))
 
 
 def label(sparsity: float, block: int) -> str:

@@ -13,20 +13,18 @@ from regc.compiler.recovery.trainable import DenseWeights, Trainable
 from regc.compiler.terms import Dense, Float32
 from regc.passes.group_sparse.eliminate import Float64, energies
 from regc.passes.group_sparse.envelope import largest, prox_factors
-from regc.passes.group_sparse.term import BlockSparse, Sparse
+from regc.passes.group_sparse.term import Kept
 from regc.passes.rf8.term import RF8Term
 
 STRENGTH = 0.3
 """Of the envelope, in units of the rate at which weights move."""
 FALLING = 0.7
 """Share of the training after which as many blocks are left as ``term`` keeps."""
-
-
 REMEMBERED = 0.9
 """Share of the second moments that stays after each batch."""
 
 
-class BlockSparseWeights(Trainable):
+class SparseWeights(Trainable):
     """``values`` in training, of which only the blocks, or single weights, count that ``term`` keeps.
 
     Loosened, training begins at ``origin``, the whole weight: after each step all blocks are multiplied by the factors
@@ -38,7 +36,7 @@ class BlockSparseWeights(Trainable):
     end at a loss of 0.12 and moving ones at 0.61 (0.84 without the second moments).
     """
 
-    def __init__(self, term: BlockSparse | Sparse, values: Trainable, origin: Float32) -> None:
+    def __init__(self, term: Kept, values: Trainable, origin: Float32) -> None:
         super().__init__()
         self.like, self.values, self.origin = term, values, origin
         self.keep, self.moving = term.keep, False
@@ -54,27 +52,30 @@ class BlockSparseWeights(Trainable):
             self.moments = seen if self.moments is None else REMEMBERED * self.moments + (1 - REMEMBERED) * seen
         return super().multiply(x)
 
-    def term(self) -> BlockSparse | Sparse:  # noqa: D102
+    def term(self) -> Kept:  # noqa: D102
         values = self.values.term()
         if isinstance(values, Dense):
             return replace(self.like, keep=self.keep, values=Dense(values.values * self.mask.numpy(), values.dtype))
         assert isinstance(values, RF8Term)
         return replace(self.like, values=values)
 
-    def loosen(self) -> None:
+    def loosen(self) -> bool:
         """Begin at the whole weight; coded values stay where they are."""
-        if isinstance(self.values, DenseWeights):
-            with torch.no_grad():
-                self.values.values.copy_(torch.from_numpy(self.origin))
-            self.keep, self.moving = np.ones_like(self.like.keep), True
-            self.mask = self._spread(self.keep)
+        if not isinstance(self.values, DenseWeights):
+            return False
+        with torch.no_grad():
+            self.values.values.copy_(torch.from_numpy(self.origin))
+        self.keep, self.moving = np.ones_like(self.like.keep), True
+        self.mask = self._spread(self.keep)
+        return True
 
     def stepped(self, done: float, rate: float) -> None:  # noqa: D102
         if not self.moving:
             return
         assert isinstance(self.values, DenseWeights)
         goal, left = int(np.count_nonzero(self.like.keep)), 1 - done / FALLING
-        squares = energies(self.values.values.detach().double().numpy(), self.moments, self.like.block, self.like.tile)
+        tile, block = self.like.sizes
+        squares = energies(self.values.values.detach().double().numpy(), self.moments, block, tile)
         if left <= 0:
             self.keep, self.moving = largest(squares.reshape(-1), goal).reshape(squares.shape), False
             self.mask = self._spread(self.keep)
@@ -90,5 +91,6 @@ class BlockSparseWeights(Trainable):
 
     def _spread(self, factors: npt.NDArray[np.generic]) -> Tensor:
         """Factors of blocks for every value, float32 ``[N, K]``."""
-        wide = np.repeat(np.repeat(factors, self.like.tile, axis=0), self.like.block, axis=1)
+        tile, block = self.like.sizes
+        wide = np.repeat(np.repeat(factors, tile, axis=0), block, axis=1)
         return torch.from_numpy(np.ascontiguousarray(wide[: self.like.shape[0], : self.like.shape[1]], np.float32))

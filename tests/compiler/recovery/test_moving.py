@@ -12,20 +12,20 @@ from regc.compiler.recovery import recovery
 from regc.compiler.recovery.trainable import DenseWeights
 from regc.compiler.terms import Dense
 from regc.passes.group_sparse.term import BlockSparse
-from regc.passes.group_sparse.trainable import FALLING, BlockSparseWeights
+from regc.passes.group_sparse.trainable import FALLING, SparseWeights
 from regc.runtime_ops.formats.block_sparse import TILE
 from support import model, normal
 
 MOVING = dataclasses.replace(STEPS, moving=True)
 
 
-def weights() -> BlockSparseWeights:
+def weights() -> SparseWeights:
     values = normal(2 * TILE, 12)
     values[:TILE, :6] *= 5
     keep = np.zeros((2, 12), np.bool_)
     keep[1, :6] = True
     term = BlockSparse(Dense(values * np.repeat(keep, TILE, 0)), keep, 1)
-    return BlockSparseWeights(term, DenseWeights(Dense(term.dense())), values)
+    return SparseWeights(term, DenseWeights(Dense(term.dense())), values)
 
 
 def test_they_end_where_the_weight_is_large() -> None:
