@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from regc.compiler.errors import UsageError
 from regc.compiler.recovery.batches import Batch
 from regc.compiler.recovery.labels import NAME, scores_at, with_labels
 from regc.compiler.recovery.lessons import Loss, chained, closeness, unevenness
@@ -52,7 +53,17 @@ class Objective:
         return found[scores_at(batch.targets, self.outputs, batch.inputs[NAME])]
 
     def lesson(self, options: Recover) -> Loss:
-        """What steps go by: the same, unless the options ask for more."""
+        """What steps go by: the same, unless the options ask for more.
+
+        Raises:
+            UsageError: for what they ask nothing in training is there.
+        """
+        if (options.chain or options.even) and all(w.rounds() is None for w in self.student.trainables()):
+            raise UsageError(
+                "recovery: chain and even are for ternary and RF8 weights, and none trains; leave them out"
+            )
+        if options.near and not self.student.names:
+            raise UsageError("recovery: near is for compressed weights, and none trains; leave it out")
         base: Loss = self.loss
         if options.chain:
             base = chained(self.student, self.run, self.between, options.chain, options.seed)

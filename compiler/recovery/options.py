@@ -70,6 +70,8 @@ class Recover:
             raise UsageError(
                 "recovery needs held_out and mix between 0 and 1, a rate above 0 and a batch of at least 1"
             )
+        if self.labels is not None and (self.mix or self.on_policy):
+            raise UsageError("recovery: labels say nothing of inputs that are changed; leave out mix and on_policy")
         if not (0 <= self.chain <= 1 and 0 <= self.on_policy <= 1 and self.near >= 0 and self.even >= 0):
             raise UsageError("recovery needs chain and on_policy between 0 and 1, and near and even of at least 0")
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regc.compiler.errors import RegcError
+from regc.compiler.errors import RegcError, UsageError
 from regc.compiler.feeds.apart import Apart
 from regc.compiler.feeds.inputs import Feed
 from regc.compiler.model import Model
@@ -146,8 +146,7 @@ class _Recovery:
         self, fixed: Changes, starts: Starts, labels: float, options: Recover, callback: Callable[[Progress], None]
     ) -> tuple[Objective, Curve]:
         student = self._student(starts)
-        if options.moving:
-            student.loosen()
+        still = options.moving and not student.loosen()
         objective = self._objective(fixed, student, labels)
         groups = parameter_groups(student, options.rate)
         if self.writing is not None:
@@ -155,6 +154,7 @@ class _Recovery:
         lesson = objective.lesson(options)
         trainer = Training(student, groups, objective.loss, self.batches, options, lesson=lesson)
         curve = trainer.run(lambda done, words: callback(Progress("recover", round(1000 * done), 1000, words)))
+        curve.ended += ", nothing moved: no kept group is of float32" if still else ""
         return objective, curve
 
     def _weight_of_labels(self, fixed: Changes, starts: Starts, callback: Callable[[Progress], None]) -> float:
@@ -199,8 +199,12 @@ def _mixing(model: Model, feeds: Sequence[Feed], options: Recover, *, split: boo
     """What makes other samples of inputs, None where that is not wanted; and what has the student write some."""
     tokens = Tokens.of(model.graph, feeds)
     floats = split and all(array.dtype == np.float32 for feed in feeds for array in feed.values())
-    share = (MIX if tokens.few else 0.0) if options.mix is None else options.mix
-    share = share if (tokens.rows or floats) and options.labels is None else 0.0
+    if options.mix and not (tokens.rows or floats):
+        raise UsageError(
+            "recovery: mix is for inputs of words, or of floats with samples along all first axes; leave it out"
+        )
+    unasked = MIX if tokens.few and options.labels is None else 0.0
+    share = unasked if options.mix is None else options.mix
     writing = Writing.of(tokens.rows, options.on_policy) if options.on_policy else None
 
     def mix(inputs: Inputs, rng: np.random.Generator) -> Inputs:

@@ -85,11 +85,14 @@ class Student(nn.Module):
             constants[id(constant)] = _itself(values)
         self.changes = Changes(constants, products)
 
-    def loosen(self) -> None:
-        """Let move what the passes chose, such as which blocks are kept."""
-        for module in self.weights.modules():
-            if isinstance(module, Trainable):
-                module.loosen()
+    def trainables(self) -> list[Trainable]:
+        """The terms in training, and their parts."""
+        return [module for module in self.weights.modules() if isinstance(module, Trainable)]
+
+    def loosen(self) -> bool:
+        """Let move what the passes chose, such as which blocks are kept; whether there is anything of the kind."""
+        loose = [weight.loosen() for weight in self.trainables()]
+        return any(loose)
 
     def by_name(self) -> dict[str, Trainable]:
         """The weights in training, by the name of their site."""

@@ -67,3 +67,4 @@ def test_coded_blocks_stay_where_they_are() -> None:
     plain, moved = (compiled(proto, passes, recover=r) for r in (STEPS, MOVING))
     assert plain.recovered is not None and moved.recovered is not None
     assert plain.recovered.after == moved.recovered.after
+    assert "nothing moved: no kept group is of float32" in moved.recovered.ended

@@ -64,6 +64,33 @@ def test_options_that_cannot_be_meant(options: dict[str, Any]) -> None:
         Recover(**options)
 
 
+@pytest.mark.parametrize(
+    ("passes", "options", "words"),
+    [
+        ("low-rank{ratio=2,force=true}", {"chain": 0.5}, "chain and even are for ternary and RF8 weights"),
+        ("low-rank{ratio=2,force=true}", {"even": 0.1}, "chain and even are for ternary and RF8 weights"),
+        ("ternary", {"on_policy": 0.5}, "on_policy is for language models"),
+    ],
+)
+def test_an_option_for_what_is_not_there_is_an_error(passes: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        compiled(model(RESIDUAL, **WEIGHTS), passes, recover=Recover(steps=4, **options))
+
+
+def test_mixing_what_is_neither_words_nor_floats_is_an_error() -> None:
+    text = RESIDUAL.replace("(float[n, 48] x)", "(double[n, 48] wide)").replace(
+        "a = MatMul", "x = Cast <to = 1> (wide) a = MatMul"
+    )
+    feeds = [{"wide": feed["x"].astype(np.float64)} for feed in FEEDS]
+    with pytest.raises(UsageError, match="mix is for inputs of words, or of floats"):
+        compile_model(model(text, **WEIGHTS), "ternary", calibration=feeds, recover=Recover(steps=4, mix=0.5))
+
+
+def test_labels_exclude_changed_inputs() -> None:
+    with pytest.raises(UsageError, match="leave out mix and on_policy"):
+        Recover(steps=4, mix=0.5, labels=Path("labels.npy"))
+
+
 def test_on_the_command_line(tmp_path: Path) -> None:
     onnx.save(model(RESIDUAL, **WEIGHTS), tmp_path / "m.onnx")
     np.savez(tmp_path / "inputs.npz", x=np.concatenate([feed["x"] for feed in FEEDS]))
@@ -74,7 +101,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
         "-o",
         str(tmp_path / "small.onnx"),
     ]
-    arguments += ["--calibration", str(tmp_path / "inputs.npz"), "--mask", "x"][:2]
+    arguments += ["--calibration", str(tmp_path / "inputs.npz")]
     done = CliRunner().invoke(compile_command, [*arguments, "--recover", "16steps"])
     assert done.exit_code == 0, done.output
     assert "on held-out samples" in done.output and (tmp_path / "small.onnx").exists()
