@@ -25,7 +25,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from benchmarks.decoder import LAYERS, make_decoder
-from benchmarks.models import Feed, random_feed
+from benchmarks.models import Feed, file_bytes, random_feed
 from regc import runtime_ops
 from regc.compiler import compile_model
 
@@ -81,7 +81,7 @@ def measure(
             for text, feed in feeds.items():
                 y, seconds = _run(runtime_ops.make_session(path, providers=[provider]), feed, provider)
                 near = _cosine(wanted.setdefault(text, y[0]), y[0])
-                row = Measured(name, text, _nbytes(path), seconds, near)
+                row = Measured(name, text, file_bytes(path), seconds, near)
                 yield row if provider == HOST else _with_graph(row, path, feed, y, provider)
 
 
@@ -99,10 +99,6 @@ def _compiled(original: Path, passes: str, target: Path) -> Path:
         raise click.UsageError(f"{passes} changes nothing in {original}")
     result.save(target)
     return target
-
-
-def _nbytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
 
 
 def _run(

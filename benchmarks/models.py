@@ -46,6 +46,11 @@ SIZES = ("batch=1,seq=8", "batch=1,seq=32", "batch=1,seq=128", "batch=16,seq=32"
 ROUND_SECONDS = 0.03
 
 
+def file_bytes(path: Path) -> int:
+    """Bytes of a model file and of its external data, whose name begins with that of the file."""
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+
+
 @dataclass(frozen=True)
 class Contender:
     """A model file to measure, and the graph optimizers of ONNX Runtime that it is better off without.
@@ -61,7 +66,7 @@ class Contender:
     @property
     def nbytes(self) -> int:
         """Bytes of the file and of its external data."""
-        return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.name}*"))
+        return file_bytes(self.path)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import click
 import numpy as np
 
 from benchmarks.models import INT8, Contender, dynamic_int8, measure, random_feed
+from regc.compiler.feeds.imported import imported
 
 CPUINFO = Path("/proc/cpuinfo")
 ORIGINAL = "float32"
@@ -69,8 +69,7 @@ def main(
     rows = [_row(contender, known.get("rows", ())) for contender in contenders]
     commands: dict[str, str] = dict(known.get("commands", {}))
     if score is not None:
-        module, name = score.split(":")
-        scored = getattr(import_module(module), name)
+        scored = imported(score)
         found = {path: scored(path) for path in dict.fromkeys(contender.path for contender in contenders)}
         for row, contender in zip(rows, contenders, strict=True):
             row.scores = {key: float(number) for key, number in found[contender.path].items()}

@@ -211,20 +211,27 @@ def _removed(
             if offset is not None:
                 add_to_bias(model, place.node, offset)
                 added = True
-    groups = (
-        find_groups(model, windows=_windows(pass_)) if added else [group for group, _, _ in answers]
-    )  # some biases are new
+    groups = [group for group, _, _ in answers]
+    if added:  # followed anew, for the new biases are to be cut, too
+        groups = find_groups(model, windows=_windows(pass_))
     left: Left = {}
-    records = []
-    for group, (found, answer, error) in zip(groups, answers, strict=True):
-        before = after = sum(place.values().nbytes for place in group.places)
-        reason = answer.reason if isinstance(answer, Refusal) else None
-        if not isinstance(answer, Refusal):
-            remove(model, group, answer.units, left=left)
-            after = sum(place.values().nbytes for place in group.places)
-        kept = found.units if isinstance(answer, Refusal) else len(answer.units)
-        known = None if isinstance(answer, Refusal) else error
-        records.append(
-            UnitsRecord(found.name, found.kind, pass_.name, found.units, kept, before, after, known, reason=reason)
-        )
-    return records
+    return [
+        _cut(model, group, answer, error, (pass_.name, left))
+        for group, (_, answer, error) in zip(groups, answers, strict=True)
+    ]
+
+
+def _cut(
+    model: Model, group: Group, answer: Kept | Refusal, error: float | None, told: tuple[str, Left]
+) -> UnitsRecord:
+    """Cut the units that do not stay; ``told`` is the name of the pass, and what is left of axes cut before."""
+    (pass_name, left), before = told, _bytes(group)
+    record = (group.name, group.kind, pass_name, group.units)
+    if isinstance(answer, Refusal):
+        return UnitsRecord(*record, group.units, before, before, reason=answer.reason)
+    remove(model, group, answer.units, left=left)
+    return UnitsRecord(*record, len(answer.units), before, _bytes(group), error)
+
+
+def _bytes(group: Group) -> int:
+    return sum(place.values().nbytes for place in group.places)

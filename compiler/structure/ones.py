@@ -98,11 +98,9 @@ def _gather(node: gs.Node, parts: Sequence[Sizes]) -> Sizes:
 
 def _constant_of_shape(node: gs.Node, parts: Sequence[Sizes]) -> Sizes | None:
     value, length = node.attrs.get("value"), parts[0][0] if len(parts[0]) == 1 else None
-    return (
-        None
-        if not isinstance(length, int)
-        else [0 if value is None else int(load_values(value).reshape(-1)[0])] * length
-    )
+    if not isinstance(length, int):
+        return None
+    return [0 if value is None else int(load_values(value).reshape(-1)[0])] * length
 
 
 def _where(node: gs.Node, parts: Sequence[Sizes]) -> Sizes:
