@@ -63,8 +63,12 @@ class Spectrum(NamedTuple):
         """
         parts = np.square(self.vectors)
         energy = parts @ self.squares
-        floor = DAMPING * energy.mean() if energy.any() else 1.0
-        return np.asarray(self.squares * (1 / (energy + floor) @ parts))
+        return np.asarray(self.squares * (1 / (energy + energy_floor(energy)) @ parts))
+
+
+def energy_floor(energy: Float64) -> float:
+    """What is added to the energy of every output before errors are relative to it: outputs that hardly are."""
+    return DAMPING * float(energy.mean()) if energy.any() else 1.0
 
 
 def spectrum(weight: Float32, gram: Float32 | None = None) -> Spectrum:

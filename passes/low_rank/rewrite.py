@@ -14,8 +14,9 @@ from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, opt
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense, Float32, Product, Separable, Term, relative_error
 from regc.passes import bad_choice, no_gain
-from regc.passes.low_rank.fit import exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
-from regc.passes.low_rank.plan import WHOLE, Curve, curve, ranks
+from regc.passes.low_rank.fit import Spectrum, exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
+from regc.passes.low_rank.plan import WHOLE, Curve, Form, curve, ranks
+from regc.passes.low_rank.rounding import Ranks
 from regc.passes.low_rank.spatial import Spatial
 from regc.passes.low_rank.speed import faster, time_share
 
@@ -31,9 +32,12 @@ class LowRank(Pass):
     ``rank=pela`` each weight has this ratio, the rule of PELA (arXiv 2310.10700). Whatever is asked for, a weight
     whose rank is low to within rounding is factored without loss.
 
-    A convolution has two splits: kh x kw to r channels and 1 x 1, or kh x 1 to r channels and 1 x kw. Ranks are those
-    of the first; the second gets the rank that takes as many multiply-adds, and is used where its error is smaller, of
-    the outputs with calibration inputs, else of the weight.
+    A convolution has two splits: kh x kw to r channels and 1 x 1, or kh x 1 to r channels and 1 x kw. One budget for
+    all weights has both to choose from. Otherwise ranks are those of the first; the second gets the rank that takes as
+    many multiply-adds, and is used where its error is smaller, of the outputs with calibration inputs, else of the
+    weight. A rank by number is that of the split that is asked for, of the first where none is.
+
+    Ranks that are found are such as kernels like (:mod:`regc.passes.low_rank.rounding`).
 
     Raises:
         UsageError: an option is out of range, or two exclude each other.
@@ -48,13 +52,15 @@ class LowRank(Pass):
     )
     rank: int | Literal["auto", "pela"] | None = option(
         None,
-        "inner size of the factors, in place of ratio; or how to find it for a ratio: one budget for all weights (auto "
-        "or none), or the same ratio for each (pela)",
+        "inner size of the factors, in place of ratio, taken as it is (kernels like multiples of 16); or how to find "
+        "it for a ratio: one budget for all weights (auto or none), or the same ratio for each (pela), to the nearest "
+        "multiple of 16 or 4 that is within an eighth",
         "1 and up, auto | pela",
     )
     energy: float | None = option(
         None,
-        "share of the squared singular values, or of the squared outputs, to keep in place of ratio",
+        "share of the squared singular values, or of the squared outputs, to keep at least, in place of ratio; ranks "
+        "go up to a multiple of 16 or 4 that is within an eighth",
         "between 0 and 1",
     )
     split: Literal["auto", "channels", "spatial"] = option(
@@ -105,10 +111,14 @@ class LowRank(Pass):
         curves = {survey.site.name: self._curve(survey) for survey in surveyed}
         whole = Refusal(f"kept whole: for ratio {self._ratio:g} of all weights together, others lose less by it")
         found = ranks(curves, self._ratio)
-        return {name: replace(self, ratio=None, rank=rank) if rank != WHOLE else whole for name, rank in found.items()}
+        return {name: self._share(form) if form != WHOLE else whole for name, form in found.items()}
+
+    def _share(self, form: Form) -> Pass:
+        return replace(self, ratio=None, rank=form.rank, split=form.split or self.split)
 
     def _curve(self, survey: Surveyed) -> Curve:
-        return curve(survey, self._ratio, partial(self._pays, survey.site), self._spatial(survey.site))
+        pays, spatial = partial(self._pays, survey.site), self._spatial(survey.site)
+        return curve(survey, self._ratio, pays, spatial, both=self.split != "spatial")
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
         if site.gathered and not site.multiplied and not self.stored:
@@ -126,17 +136,17 @@ class LowRank(Pass):
             reason = self._refuse(shape, 1, site)
             share = f"{self.energy:.4g} of the energy" if self.energy else f"its share of ratio {self._ratio:g}"
             return Refusal(reason) if reason else Preview(f"rank for {share}", None)
-        rank = self._rank(shape)
-        reason = self._refuse(shape, rank, site)
-        return Refusal(reason) if reason else self._preview(shape, rank, site)
+        ranks = self._ranks(shape, site)
+        reason = self._refuse(shape, ranks.channels, site)
+        return Refusal(reason) if reason else self._preview(shape, ranks, site)
 
-    def _preview(self, shape: tuple[int, int], rank: int, site: SiteInfo) -> Preview:
+    def _preview(self, shape: tuple[int, int], ranks: Ranks, site: SiteInfo) -> Preview:
         factors = f"({site.dtype} x {site.dtype})"
-        spatial = self._spatial(site)
-        if spatial is not None and spatial.rank(rank):
-            height, width = spatial.kernel
-            return Preview(f"rank {rank}, or {spatial.rank(rank)} by {height}x1 and 1x{width} {factors}", None)
-        return Preview(f"rank {rank} {factors}", rank * sum(shape) * site.dtype.itemsize)
+        if ranks.spatial:
+            height, width = site.kernel
+            through = f"rank {ranks.channels}, or " if self.split != "spatial" else "rank "
+            return Preview(f"{through}{ranks.spatial} by {height}x1 and 1x{width} {factors}", None)
+        return Preview(f"rank {ranks.channels} {factors}", ranks.channels * sum(shape) * site.dtype.itemsize)
 
     def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
         return frozenset() if isinstance(self.preview(shape, site), Refusal) else frozenset({"gram"})
@@ -144,24 +154,24 @@ class LowRank(Pass):
     def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Term | Refusal:  # noqa: D102
         gram = None if inputs is None else inputs.gram
         found = spectrum(weight.values, gram)
-        rank = self._rank(weight.shape) if self.energy is None else rank_for_energy(found.squares, self.energy)
+        ranks = self._ranks(weight.shape, site, found)
         exact = exact_rank(weight.values, found)
         if exact is not None and self._fixed:
-            exact = exact if exact <= rank else None  # so few were asked for by number
-        below = exact if exact is not None else rank + 1 if self._fixed else None
+            exact = exact if exact <= ranks.channels else None  # so few were asked for by number
+        below = exact if exact is not None else ranks.channels + 1 if self._fixed else None
         separable = self._separable_exactly(weight, site, below)
         if separable is not None:
             return separable
-        rank = rank if exact is None else exact
+        rank = ranks.channels if exact is None else exact
         reason = self._refuse(weight.shape, rank, site)
         if reason:
             return Refusal(reason)
         first, second = (_stored(factor, weight) for factor in factors(weight.values, found, rank))
         term = Product(first, second, exact=exact is not None and weight.dtype == np.float32)
         spatial = self._spatial(site)
-        if spatial is None or exact is not None or not spatial.rank(rank):
+        if spatial is None or exact is not None or not ranks.spatial:
             return term
-        other = _separable(spatial, weight, spatial.rank(rank), gram)
+        other = _separable(spatial, weight, ranks.spatial, gram)
         better = self.split == "spatial" or _error(other, weight, inputs) < _error(term, weight, inputs)
         return other if better else term
 
@@ -181,8 +191,18 @@ class LowRank(Pass):
         height, width = site.kernel
         return Spatial(site.shape, (height, width), site.strides[1] if site.strides else 1)
 
-    def _rank(self, shape: tuple[int, int]) -> int:
-        return self.rank if isinstance(self.rank, int) else rank_for_ratio(shape, self._ratio)
+    def _ranks(self, shape: tuple[int, int], site: SiteInfo, found: Spectrum | None = None) -> Ranks:
+        """Those of both splits: as given, else such as kernels like; for ``energy`` by the spectrum."""
+        spatial = self._spatial(site)
+        if isinstance(self.rank, int):
+            return Ranks.given(self.rank, spatial, along=self.split == "spatial")
+        if self.energy is not None and found is not None:
+            rank = rank_for_energy(found.squares, self.energy)
+        else:
+            rank = rank_for_ratio(shape, self._ratio)
+        return Ranks.found(
+            rank, spatial, lambda rank: self._refuse(shape, rank, site) is None, up=self.energy is not None
+        )
 
     def _refuse(self, shape: tuple[int, int], rank: int, site: SiteInfo) -> str | None:
         rows, columns = shape

@@ -42,8 +42,8 @@ def test_preview_and_fit_agree(site: MakeSite, options: dict[str, Any], dtype: A
 
 def test_pela_halves_the_weight(site: MakeSite) -> None:
     term, _, _ = factorize(LowRank(rank="pela"), gaussian(64, 96), site((64, 96)))
-    assert term.rank == 19
-    assert term.nbytes <= 64 * 96 * 4 / 2
+    assert term.rank == 20  # 19.2
+    assert term.nbytes <= 64 * 96 * 4 / 1.9
     assert relative_error(term, gaussian(64, 96)) < 0.75
 
 
@@ -118,6 +118,34 @@ def test_options_out_of_range(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as error:
         LowRank(**options)
     assert words in str(error.value)
+
+
+# --- ranks that kernels like ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "rank"),
+    [
+        ((1536, 384), {"ratio": 1.5, "rank": "pela"}, 208),  # 204.8
+        ((1536, 384), {"rank": "pela"}, 160),  # 153.6
+        ((416, 416), {"rank": "pela"}, 112),  # 104
+        ((96, 96), {"rank": "pela"}, 24),
+        ((24, 24), {"rank": "pela", "force": True}, 6),  # 4 and 8 are too far
+        ((384, 384), {"rank": 100}, 100),
+    ],
+)
+def test_found_ranks_are_multiples_and_given_ones_are_not(
+    site: MakeSite, shape: tuple[int, int], options: dict[str, Any], rank: int
+) -> None:
+    preview = LowRank(**options).preview(shape, site(shape))
+    assert preview == Preview(f"rank {rank} (float32 x float32)", rank * sum(shape) * 4)
+
+
+def test_a_rank_for_energy_keeps_at_least_that(site: MakeSite) -> None:
+    weight = np.diag(np.where(np.arange(128) < 59, 1, 1e-3)).astype(np.float32)
+    wide = np.concatenate([weight, np.zeros_like(weight)], axis=1)
+    assert factorize(LowRank(energy=0.99), wide, site((128, 256)))[0].rank == 64
+    assert factorize(LowRank(energy=0.99, force=True), weight, site((128, 128)))[0].rank == 60  # 64 does not pay
 
 
 # --- low rank to within rounding ----------------------------------------------------------------------------

@@ -11,7 +11,9 @@ import pytest
 from regc.compiler import Calibration, Dense, SiteInfo, Statistics, Surveyed, compile_model
 from regc.compiler.terms import Float32
 from regc.passes import LowRank
-from regc.passes.low_rank.plan import STEP, WHOLE, Curve, curve, ranks
+from regc.passes.low_rank.plan import WHOLE, Cost, Curve, Form, curve, ranks
+from regc.passes.low_rank.rounding import STEPS
+from regc.passes.low_rank.spatial import Spatial
 from support import model, normal, op_types, run
 
 LAYERS = """g (float[n,128] x) => (float[n,128] y) {
@@ -52,7 +54,7 @@ def test_ranks_follow_the_spectra_and_the_budget_is_kept() -> None:
     records = {record.info.name: record for record in result.records}
     (thin,) = records["thin"].decisions
     rank = int(thin.allotted.removeprefix("rank="))
-    assert rank % STEP == 0
+    assert rank % STEPS[0] == 0
     assert rank < 85 / 1.5
     assert thin.after == f"rank {rank} (float32 x float32)"
     before = sum(record.nbytes_before for record in result.records)
@@ -80,30 +82,31 @@ def test_weights_that_matter_to_the_model_get_more() -> None:
     effects = {"0": 0.01, "1": 0.5}
     curves = {name: curve(surveyed(weight, effect=effects[name]), 2, always) for name, weight in weights.items()}
     found = ranks(curves, 2)
-    assert found["0"] < (found["1"] or 128)
-    assert sum((rank or 64) * 256 for rank in found.values()) <= 2 * 128 * 128 / 2
+    assert found["0"].rank < (found["1"].rank or 128)
+    assert sum((form.rank or 64) * 256 for form in found.values()) <= 2 * 128 * 128 / 2
     alike = ranks({name: curve(surveyed(weight), 2, always) for name, weight in weights.items()}, 2)
-    assert abs(alike["0"] - alike["1"]) <= STEP
+    assert abs(alike["0"].rank - alike["1"].rank) <= STEPS[0]
 
 
 def test_outputs_count_by_their_own_energy() -> None:
     weight = falling(128, 128, 0.97, 0)
     loud = weight * np.where(np.arange(128) == 5, 1000, 1)[:, None].astype(np.float32)
     one, other = (curve(surveyed(values), 2, always) for values in (weight, loud))
-    shares = [point.error / sum(p.error for p in found.points) for found in (one, other) for point in found.points[:3]]
+    errors = [[cost.error for cost in found.costs.values()] for found in (one, other)]
+    shares = [error / sum(found) for found in errors for error in found[:3]]
     np.testing.assert_allclose(shares[:3], shares[3:], rtol=0.25)
 
 
 def test_weights_of_unknown_effect_count_as_the_others_do() -> None:
-    points = curve(surveyed(falling(64, 64, 0.9, 0)), 2, always).points
-    curves = {name: Curve(points, worth, 64 * 64, 4) for name, worth in (("a", 3.0), ("b", None), ("c", 3.0))}
+    costs = curve(surveyed(falling(64, 64, 0.9, 0)), 2, always).costs
+    curves = {name: Curve(costs, worth, 64 * 64, 4) for name, worth in (("a", 3.0), ("b", None), ("c", 3.0))}
     assert len(set(ranks(curves, 2).values())) <= 2
 
 
 def test_an_exact_weight_has_no_other_choice() -> None:
     weight = normal(128, 9) @ normal(9, 128, seed=1)
     found = curve(surveyed(weight, effect=0.1), 2, always)
-    assert [(point.choice, point.error) for point in found.points] == [(9, 0.0)]
+    assert found.costs == {Form(9): Cost(9 * 256, 0.0)}
     result = compile_model(layers(last=weight), "low-rank{ratio=1.5}")
     assert result.records[2].after == "rank 9, exact (float32 x float32)"
     assert (result.records[2].error or 1) < 1e-6
@@ -111,13 +114,61 @@ def test_an_exact_weight_has_no_other_choice() -> None:
 
 @pytest.mark.parametrize(("shape", "ratio", "step"), [((128, 128), 2, 16), ((64, 16), 2, 4), ((12, 12), 5, 1)])
 def test_ranks_have_the_steps_that_there_is_room_for(shape: tuple[int, int], ratio: float, step: int) -> None:
-    choices = [
-        point.choice for point in curve(surveyed(falling(*shape, 0.99, 0)), ratio, lambda rank: rank < 50).points
+    forms = list(curve(surveyed(falling(*shape, 0.99, 0)), ratio, lambda rank: rank < 50).costs)
+    assert forms[-1] == WHOLE
+    most = forms[-2].rank
+    assert forms[:-1] == [Form(rank) for rank in range(step, most + 1, step)]
+    assert most * sum(shape) <= shape[0] * shape[1]
+    assert most < 50
+
+
+# --- convolutions -------------------------------------------------------------------------------------------
+
+
+def kernels(**changes: Float32) -> onnx.ModelProto:
+    """Two convolutions: one of few channels in between, one that is nearly separable into more."""
+    noise = np.float32(0.05) * normal(32, 32, 3, 3, seed=9)
+    through = np.einsum("nr,rchw->nchw", normal(32, 8), normal(8, 32, 3, 3, seed=1))
+    along = np.einsum("nrw,rch->nchw", normal(32, 16, 3, seed=2), normal(16, 32, 3, seed=3))
+    text = """g (float[n,32,9,9] x) => (float[n,32,h,w] y) {
+        c = Conv<pads=[1,1,1,1]>(x, through) r = Relu(c) y = Conv<pads=[1,1,1,1]>(r, along) }"""
+    return model(text, through=(through + noise).astype(np.float32), along=(along + noise).astype(np.float32))
+
+
+def test_convolutions_get_the_split_that_loses_less_for_its_bytes() -> None:
+    calibration = [{"x": normal(8, 32, 9, 9, seed=5)}]
+    result = compile_model(kernels(), LowRank(ratio=1.8), calibration=calibration)
+    words = {record.info.name: (record.after, record.decisions[0].allotted) for record in result.records}
+    assert words["along"] == ("rank 16 by 3x1 and 1x3 (float32 x float32)", "rank=16, split=spatial")
+    assert words["through"][1].endswith("split=channels")
+    small, x = result.model.to_proto(), normal(2, 32, 9, 9, seed=6)
+    onnx.checker.check_model(small, full_check=True)
+    (expected,), (found,) = run(kernels(), {"x": x}), run(small, {"x": x})
+    assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
+    asked = compile_model(kernels(), LowRank(ratio=1.8, split="channels"), calibration=calibration)
+    assert [record.decisions[0].allotted for record in asked.records if record.info.name == "along"] != words["along"][
+        1
     ]
-    assert choices[-1] == WHOLE
-    assert choices[:-1] == list(range(step, choices[-2] + 1, step))
-    assert choices[-2] * sum(shape) <= shape[0] * shape[1]
-    assert choices[-2] < 50
+    assert not any("3x1" in record.after for record in asked.records)
+
+
+def test_a_separable_kernel_has_no_other_choice() -> None:
+    weight = np.einsum("nrw,rch->nchw", normal(32, 10, 3), normal(10, 32, 3, seed=1)).reshape(32, -1)
+    spatial = Spatial(weight.shape, (3, 3))
+    found = curve(surveyed(np.ascontiguousarray(weight, np.float32), effect=0.1), 2, always, spatial)
+    assert found.costs == {Form(10, "spatial"): Cost(10 * 6 * 32, 0.0)}
+
+
+def test_both_splits_are_in_one_curve_unless_one_is_asked_for() -> None:
+    weight, spatial = normal(32, 288), Spatial((32, 288), (3, 3), 2)
+    splits = [
+        {form.split for form in curve(surveyed(weight), 2, always, spatial, both=both).costs} for both in (True, False)
+    ]
+    assert splits == [{"channels", "spatial", None}, {"spatial", None}]
+    found = curve(surveyed(weight), 2, always, spatial)
+    assert found.costs[Form(16, "spatial")].values == 16 * 6 * 32
+    ranks = [form.rank for form in found.costs if form.split == "spatial"]
+    assert max(ranks) * (2 * 96 + 96) <= weight.size
 
 
 @pytest.mark.parametrize("sequential", [True, False])

@@ -17,7 +17,7 @@ from regc.compiler.passes import Preview, Refusal, SiteInfo
 from regc.compiler.statistics import Statistics
 from regc.compiler.terms import Dense, Product, Separable, Term, relative_error
 from regc.passes import LowRank, Ternary
-from regc.passes.low_rank.fit import exact_rank, spectrum
+from regc.passes.low_rank.fit import DAMPING, damped, exact_rank, spectrum
 from regc.passes.low_rank.spatial import Spatial
 from support import model, normal, op_types, run
 
@@ -93,6 +93,29 @@ def test_inputs_that_never_come_are_no_obstacle() -> None:
         assert not factor.any()
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_errors_of_all_ranks_are_those_of_the_factors(weighted: bool) -> None:
+    weight, rows = normal(24, 16 * 9) * np.geomspace(1, 9, 24)[:, None].astype(np.float32), patches(16, 3)
+    gram = (rows.T @ rows / np.float32(len(rows))).astype(np.float32) if weighted else None
+    split = Spatial(weight.shape, (3, 3))
+    metric = np.eye(16 * 9) if gram is None else damped(gram)
+    energy = np.einsum("nk,nk->n", weight @ metric, weight)
+    found = split.left_out(weight, gram)
+    assert len(found) == split.most + 1
+    assert found[0] == pytest.approx((energy / (energy + DAMPING * energy.mean())).sum())
+    for rank in (1, 7, 16, split.most):
+        term = Separable(*map(Dense, split.factors(weight, rank, gram)), (3, 3))
+        lost = np.einsum("nk,nk->n", (term.dense() - weight) @ metric, term.dense() - weight)
+        assert found[rank] == pytest.approx((lost / (energy + DAMPING * energy.mean())).sum(), rel=1e-4)
+
+
+def test_errors_of_weights_and_inputs_that_are_not_there() -> None:
+    split = Spatial((8, 18), (3, 3))
+    assert not split.left_out(np.zeros((8, 18), np.float32), np.eye(18, dtype=np.float32)).any()
+    assert np.isfinite(split.left_out(normal(8, 18), np.zeros((18, 18), np.float32))).all()
+    assert np.isfinite(split.left_out(normal(8, 18), np.diag(np.arange(18) < 3).astype(np.float32))).all()
+
+
 @pytest.mark.parametrize(("stride", "rank"), [(1, 16), (2, 11), (3, 8)])
 def test_both_splits_take_the_same_work(stride: int, rank: int) -> None:
     split = Spatial((32, 32 * 9), (3, 3), stride)
@@ -114,7 +137,7 @@ def test_the_split_of_less_error_is_taken(site: MakeSite) -> None:
     assert isinstance(fitted(LowRank(rank=8), channels, site), Product)
     asked = fitted(LowRank(rank=8, split="channels"), columns, site)
     assert isinstance(asked, Product)
-    other = fitted(LowRank(rank=8, split="spatial"), channels, site)
+    other = fitted(LowRank(rank=13, split="spatial"), channels, site)
     assert isinstance(other, Separable)
     assert other.label == "rank 13 by 3x1 and 1x3 (float32 x float32)"
     assert other.work == other.rank * 6 * 32 <= asked.work
@@ -141,6 +164,15 @@ def test_preview_names_both(site: MakeSite) -> None:
     assert LowRank(rank=8, split="channels").preview((32, 288), place) == Preview(
         "rank 8 (float32 x float32)", 8 * 320 * 4
     )
+    assert LowRank(rank=8, split="spatial").preview((32, 288), place) == Preview(
+        words[11:].replace("13", "rank 8"), None
+    )
+
+
+def test_found_ranks_of_both_splits_are_such_as_kernels_like(site: MakeSite) -> None:
+    place = replace(site((64, 576), kernel=(3, 3)), strides=(1, 1))
+    found = LowRank(rank="pela", ratio=1.5).preview((64, 576), place)  # 38.4 and 64
+    assert found == Preview("rank 40, or 64 by 3x1 and 1x3 (float32 x float32)", None)
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (9,), (1, 9), (9, 1), (1, 3, 3)])

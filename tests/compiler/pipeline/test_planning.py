@@ -148,7 +148,7 @@ def test_weights_that_are_not_finite_have_no_share() -> None:
 def test_what_an_earlier_pass_may_take_has_no_share() -> None:
     records = compile_model(three_layers(), [LowRank(include=("first",), rank="pela"), KeepLargest(budget=150)]).records
     assert set(KeepLargest.seen) == {"second", "third"}
-    assert records[0].after.startswith("rank 85 (")
+    assert records[0].after.startswith("rank 80 (")
     assert records[0].decisions[-1].reason == LEFT_OUT
 
 
