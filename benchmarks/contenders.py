@@ -204,7 +204,7 @@ CONTENDERS: tuple[Contender, ...] = (
             ours=True,
         )
         for codes in (False, True)
-        for percent in (50, 25)
+        for percent in (75, 50, 25)
     ),
 )
 

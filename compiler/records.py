@@ -45,6 +45,17 @@ class Recovered:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """How many times as fast a product with a term is as that with the weight as it came, of as many rows as the
+    calibration inputs have: by what is known of its operator, and as it was measured on this machine, one thread. None
+    for what is not known.
+    """
+
+    predicted: float | None
+    measured: float | None
+
+
+@dataclass(frozen=True)
 class SiteRecord:
     """One weight of a model and what became of it.
 
@@ -53,8 +64,8 @@ class SiteRecord:
     ``||X W'^T - X W^T|| / ||X W^T||`` over the calibration rows X, None when their Gram matrix is not known.
     ``emitted`` tells by what it is computed now, ``unseen`` why nothing is known of what flows into it, though a pass
     would have made use of it. ``activities`` tell how many of their inputs calibration rows use, for each part of the
-    weight that skips some. ``recovery`` is ``trained``, or why
-    not, empty when nobody asked.
+    weight that skips some, and ``speed`` how much faster that makes it, None where none does. ``recovery`` is
+    ``trained``, or why not, empty when nobody asked.
     """
 
     info: SiteInfo
@@ -70,6 +81,7 @@ class SiteRecord:
     unseen: str = ""
     activities: tuple[Activity, ...] = ()
     recovery: str = ""
+    speed: Speed | None = None
 
     @property
     def changed(self) -> bool:

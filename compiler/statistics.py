@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -43,6 +44,10 @@ class Statistics:
     def rows(self) -> float | None:
         """How many rows a product has, on average."""
         return self.count / self.runs if self.runs else None
+
+    def product_rows(self, known: int | None) -> int | None:
+        """The rows of a product as the model has ``known`` them, or as calibration inputs have had them on average."""
+        return math.ceil(self.rows) if known is None and self.rows is not None else known
 
     @classmethod
     def of(cls, rows: npt.NDArray[np.generic], *, gram: bool = True, sample: bool = False) -> Statistics:

@@ -7,6 +7,8 @@ with weights of 2048x5632 that exceed the cache; each row of x uses a part of it
 none has been measured: target cuda asks for no region.
 """
 
+import bisect
+import math
 from dataclasses import dataclass
 
 ANY = 1 << 62
@@ -20,10 +22,14 @@ class Region:
     ``least_inputs`` is the smallest K of a weight. ``uses`` are pairs by ascending rows: products of up to so many
     rows win when they use at most this share of the weight, which is largest for the fewest rows. Products of more rows
     than the last pair has never win.
+
+    ``times`` are triples by ascending rows: the time of a product of so many rows over that of float32 MatMul is the
+    second number plus the third times the share of the weight that it uses. Empty where that is not known.
     """
 
     least_inputs: int = 1
     uses: tuple[tuple[int, float], ...] = ((ANY, 1.0),)
+    times: tuple[tuple[int, float, float], ...] = ()
 
     def loses(self, inputs: int, rows: int | None, share: float) -> str | None:
         """Why a weight of K ``inputs`` loses, in words that follow the operator's name; None where it wins.
@@ -41,6 +47,21 @@ class Region:
             return f"is faster where {product} uses up to {allowed[0]:.0%} of the weight, it uses {share:.0%}"
         return None
 
+    def speed(self, rows: int, share: float) -> float | None:
+        """How many times as fast as float32 MatMul a product is; between the rows that were measured, by their
+        logarithms.
+        """
+        if not self.times:
+            return None
+        measured = [math.log(count) for count, _, _ in self.times]
+        place = bisect.bisect_left(measured, math.log(max(1, rows)))
+        times = [fixed + each * share for _, fixed, each in self.times]
+        if place in (0, len(times)):
+            return 1 / times[min(place, len(times) - 1)]
+        low, high = measured[place - 1 : place + 1]
+        near = (math.log(rows) - low) / (high - low)
+        return 1 / ((1 - near) * times[place - 1] + near * times[place])
+
 
 EVERYWHERE = Region()
 CONVOLUTION = Region(least_inputs=64)
@@ -52,7 +73,15 @@ SPARSE_RF8 = Region(uses=((1, 0.7), (ANY, 0.3)))
 """Over RF8MatMul, of 70, 30 and 10 % in blocks of 16x1: 1.06, 2.3 and 5.2 times as fast for a row, 0.57, 1.12 and 3.2
 for 8, 0.54, 1.47 and 3.6 for 32, 0.65, 1.23 and 3.1 for 128. In blocks of 16x16, multiplied in float16: 1.06, 2.4 and
 6.0 for 8, 1.65, 2.7 and 6.4 for 32, 1.9, 3.0 and 6.8 for 128."""
-GATED = Region(uses=((1, 0.8), (2, 0.45), (4, 0.25)))
-"""Over MatMul: 1.14 times as fast for a row that uses 75 %, 1.03 for two that use 50 %, 1.18 for four that use 25 %."""
-GATED_RF8 = Region(uses=((1, 0.8), (2, 0.6), (4, 0.3)))
+GATED = Region(
+    uses=((1, 0.8), (2, 0.45), (4, 0.25)),
+    times=((1, 0.0, 1.17), (2, 0.22, 1.45), (8, 0.75, 1.11), (32, 1.09, 0.0), (128, 0.98, 0.0)),
+)
+"""Over MatMul: 1.14 times as fast for a row that uses 75 %, 1.03 for two that use 50 %, 1.18 for four that use 25 %.
+Times are lines through those of 75, 50 and 25 %; products of 32 rows and more, of 4096x4096, gain nothing from what is
+skipped."""
+GATED_RF8 = Region(
+    uses=((1, 0.8), (2, 0.6), (4, 0.3)),
+    times=((1, 0.0, 0.297), (2, 0.05, 0.416), (8, 0.05, 1.04), (32, 0.48, 0.0), (128, 0.59, 0.0)),
+)
 """Over RF8MatMul: 1.25 times as fast for a row that uses 75 %, 1.3 for two that use 50 % and for four that use 25 %."""

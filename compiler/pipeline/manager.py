@@ -23,6 +23,7 @@ from regc.compiler.spec import check_types
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.target import CPU, Target
 from regc.compiler.terms import Float32, Term
+from regc.compiler.timing import Stopwatch
 from regc.runtime_ops import ops
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class PassManager:
         """What becomes of every weight: one at a time, unless all of them have to be seen together."""
         inflows = self._inflows(model, sites, inputs)
         starts: dict[Term, Float32] | None = None if self.recover is None else {}
-        rewriting = Rewriting(self.passes, self.target, self._plans(sites, inflows), starts)
+        rewriting = Rewriting(self.passes, self.target, self._plans(sites, inflows), Stopwatch(self.target), starts)
         outcomes: Iterable[Outcome] = self._rewritten(sites, inflows, rewriting)
         if is_small(model, sites):
             outcomes = paying(list(outcomes), model, self.target)

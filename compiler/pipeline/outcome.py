@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from regc.compiler.filters import activities
 from regc.compiler.passes import Decision
-from regc.compiler.records import Recovered, SiteRecord
+from regc.compiler.records import Recovered, SiteRecord, Speed
 from regc.compiler.sites import Site
 from regc.compiler.target import Target
 from regc.compiler.terms import Term, relative_error
@@ -23,6 +23,7 @@ class Outcome:
     output_error: float | None = None
     unseen: str = ""
     recovery: str = ""
+    speed: Speed | None = None
 
     @property
     def name(self) -> str:
@@ -58,6 +59,7 @@ class Outcome:
             unseen=self.unseen,
             activities=() if self.term is None else tuple(activities(self.term)),
             recovery=self.recovery,
+            speed=self.speed,
             emitted=emitted,
             decisions=self.decisions,
             aliases=self.site.aliases,

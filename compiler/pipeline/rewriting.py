@@ -15,18 +15,21 @@ from regc.compiler.sites import Site
 from regc.compiler.statistics import Statistics, inputs_at
 from regc.compiler.target import Target
 from regc.compiler.terms import Dense, Float32, Leaf, Term, relative_error
+from regc.compiler.timing import Stopwatch
 
 
 @dataclass(frozen=True)
 class Rewriting:
     """Takes weights through ``passes``, each as ``plans`` has it, to what ``target`` can emit.
 
-    ``starts`` collects what coded terms were made from, for those who train them; None: nobody does.
+    ``stopwatch`` tells how fast they are then. ``starts`` collects what coded terms were made from, for those who train
+    them; None: nobody does.
     """
 
     passes: Sequence[Pass]
     target: Target
     plans: Plans
+    stopwatch: Stopwatch
     starts: dict[Term, Float32] | None = None
 
     def outcome(self, site: Site, inflows: Inflows) -> Outcome:
@@ -43,7 +46,8 @@ class Rewriting:
         if term is weight:
             return Outcome(site, None, tuple(decisions))
         error, output_error = _errors(term, weight, decisions, inputs)
-        return Outcome(site, term, tuple(decisions), error, output_error, unseen)
+        speed = self.stopwatch.speed(weight, term, site.info.rows, inputs)
+        return Outcome(site, term, tuple(decisions), error, output_error, unseen, speed=speed)
 
     def _foreseen(self, site: SiteInfo) -> list[Decision]:
         """The refusals that follow from shapes, selectors and plans alone."""

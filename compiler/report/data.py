@@ -105,6 +105,7 @@ def _record(record: SiteRecord) -> dict[str, Any]:
         "reason": record.reason or None,
         "not_calibrated": record.unseen or None,
         "inputs_used": [{"share": a.share, "rows_by_tenths": list(a.histogram)} for a in record.activities],
+        "speed": None if record.speed is None else {key: plain(value) for key, value in asdict(record.speed).items()},
         "recovery": record.recovery or None,
         "decisions": [
             {

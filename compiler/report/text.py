@@ -42,6 +42,12 @@ def largest(values: Iterable[float | None]) -> str:
     return number(max(known)) if known else "-"
 
 
+def mean_ratio(values: Iterable[float | None]) -> str:
+    """The mean of the ratios that are known: ``1.6x``, ``-`` when none is."""
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.2g}x" if known else "-"
+
+
 def decibel(value: float) -> str:
     """An SQNR: ``21.4 dB``, ``exact`` when infinite."""
     if math.isnan(value):

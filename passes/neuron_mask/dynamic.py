@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +48,7 @@ def loses(site: SiteInfo, shape: tuple[int, int], share: float, inputs: Statisti
 
     ``share`` of the inputs of a row are used, on average.
     """
-    rows = site.rows
-    if rows is None and inputs is not None and inputs.rows is not None:
-        rows = math.ceil(inputs.rows)
+    rows = site.rows if inputs is None else inputs.product_rows(site.rows)
     found = ops.loses(OPERATOR, shape, rows, share)
     return None if found is None else f"{found}; {FORCE}"
 

@@ -36,6 +36,24 @@ def test_every_region_is_in_order(name: str) -> None:
     assert 0 < min(shares) <= max(shares) <= 1
 
 
+@pytest.mark.parametrize("name", ops.OPERATORS)
+def test_where_times_are_known_a_product_is_slower_the_more_it_uses(name: str) -> None:
+    region = ops.OPERATORS[name].region
+    assert [rows for rows, _, _ in region.times] == sorted({rows for rows, _, _ in region.times})
+    for rows in (1, 3, 8, 100) if region.times else ():
+        speeds = [region.speed(rows, share) for share in (0.1, 0.5, 1.0)]
+        assert speeds == sorted(speeds, reverse=True)
+        assert all(speeds)
+
+
+def test_times_are_taken_between_the_rows_that_were_measured() -> None:
+    region = Region(times=((1, 0.1, 0.8), (4, 0.3, 1.4)))
+    assert region.speed(1, 0.5) == pytest.approx(2.0)
+    assert region.speed(2, 0.5) == pytest.approx(1 / 0.75)
+    assert region.speed(4, 0.5) == region.speed(99, 0.5) == pytest.approx(1.0)
+    assert REGION.speed(1, 0.5) is None
+
+
 def test_a_variant_with_an_ending_wins_where_its_base_does() -> None:
     assert ops.OPERATORS["GatedMatMulAdd"].region is ops.OPERATORS["GatedMatMul"].region
 

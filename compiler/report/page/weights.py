@@ -34,10 +34,10 @@ def weights(report: Report) -> str:
 def activity(report: Report) -> str:
     """How many of their inputs rows use, of weights that skip some."""
     rows = [
-        (f"<code>{escape(row.name)}</code>", f"{row.share:.0%}", columns(row.histogram), row.error, row.reading)
+        (f"<code>{escape(row.name)}</code>", f"{row.share:.0%}", columns(row.histogram), *row.numbers)
         for row in activity_rows(report.records, in_rows(report.records))
     ]
-    used = table(HEADINGS, rows, numeric=(1, 3, 4))
+    used = table(HEADINGS, rows, numeric=(1, *range(3, len(HEADINGS))))
     return f"<h2>Inputs used</h2>\n{used}<p class='soft'>{escape(LEGEND)}</p>" if rows else ""
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from regc.compiler import SiteInfo
 from regc.compiler.filters import Activity
-from regc.compiler.records import SiteRecord
+from regc.compiler.records import SiteRecord, Speed
 from regc.compiler.report import Report
 from regc.compiler.report.activity import activity_rows, sparkline
 from regc.compiler.report.summary import in_rows
@@ -21,7 +21,8 @@ ACTIVITY = Activity(0.35, (0, 0, 0.25, 0.5, 0.25, 0, 0, 0, 0, 0))
 def skipping(name: str, *activities: Activity) -> SiteRecord:
     info = SiteInfo(name, ("MatMul",), (f"/{name}/MatMul",), (64, 100), np.dtype(np.float32), True, True)
     record = SiteRecord(info, "float32", "65% skipped", info.nbytes, info.nbytes, 0.0, "ai.regc::GatedMatMul", ())
-    return dataclasses.replace(record, output_error=0.125, activities=activities)
+    predicted = 1.5 if activities == (ACTIVITY,) else None
+    return dataclasses.replace(record, output_error=0.125, activities=activities, speed=Speed(predicted, 2.04))
 
 
 def report(*records: SiteRecord) -> Report:
@@ -40,12 +41,13 @@ def test_weights_that_are_alike_share_a_row() -> None:
     assert row.name == "w0 and 39 like it"
     assert row.share == 19.5 / 40
     assert row.histogram[0] == 1
+    assert (row.predicted, row.measured) == ("-", "2x")
 
 
 def test_factors_have_rows_of_their_own() -> None:
     rows = list(activity_rows([], [[skipping("w", ACTIVITY, ACTIVITY)]]))
     assert [row.name for row in rows] == ["w, factor 1", "w, factor 2"]
-    assert rows[0].reading == "-"
+    assert (rows[0].reading, rows[0].predicted, rows[0].measured) == ("-", "-", "2x")
 
 
 def test_the_table_the_page_and_json_tell_how_many_inputs_are_used() -> None:
@@ -54,13 +56,14 @@ def test_the_table_the_page_and_json_tell_how_many_inputs_are_used() -> None:
     show_report(found, Console(file=printed, width=110, color_system=None))
     line = next(line for line in printed.getvalue().splitlines() if "▄█▄" in line)
     assert line.split()[:2] == ["w", "35%"]
-    assert line.split()[-2:] == ["0.125", "2.9x"]
+    assert line.split()[-4:] == ["0.125", "2.9x", "1.5x", "2x"]
     page = found.to_html()
     assert "<h2>Inputs used</h2>" in page
     assert page.count('<i class="now" style="height:') == 10
     assert 'style="height:100%"' in page
     data = json.loads(found.to_json())
     assert data["weights"][0]["inputs_used"] == [{"share": 0.35, "rows_by_tenths": list(ACTIVITY.histogram)}]
+    assert data["weights"][0]["speed"] == {"predicted": 1.5, "measured": 2.04}
 
 
 def test_nothing_is_told_where_nothing_is_skipped() -> None:
