@@ -17,9 +17,11 @@ from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.statistics import Statistics
 from regc.compiler.structure import Group, Left, Place, add_to_bias, find_groups, put, remove
+from regc.compiler.structure.branches import settle_branches
 from regc.compiler.structure.certain import factors, pads
 from regc.compiler.structure.cuts import fold_bounds
 from regc.compiler.structure.group import Array
+from regc.compiler.structure.joined import fold_joined
 from regc.compiler.structure.matrices import as_read, matrix_of, own_columns, whole_matrix
 from regc.compiler.structure.windows import KIND as POSITIONS
 from regc.compiler.terms import Dense, Float32
@@ -36,6 +38,8 @@ def run_removal(
     Raises:
         UsageError: a selector that matches no weight.
     """
+    if settle_branches(model):
+        fold_joined(model)
     fold_bounds(model, dimensions(model))
     fold_shapes(model)
     sites = find_sites(model, Scopes(model.graph))

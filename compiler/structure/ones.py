@@ -6,6 +6,7 @@ it is. The entries that do not depend on inputs are followed here.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 
@@ -80,6 +81,9 @@ def _computed(node: gs.Node, given: Sequence[Sizes | None], dims: Mapping[str, D
     if node.op == "Shape" and not node.attrs:
         shape = dims.get(node.inputs[0].name)
         return None if shape is None else list(shape)
+    if node.op == "Size":
+        shape = dims.get(node.inputs[0].name, ("",))
+        return [math.prod(size for size in shape if isinstance(size, int))] if all(map(_is_number, shape)) else None
     if node.op in _SAME:
         return given[0]
     known = [part for part in given if part is not None]
@@ -119,11 +123,20 @@ def _number(op: str, a: int | str | None, b: int | str | None) -> int | None:
     return 0 if op == "Equal" and negative and a is not None and b is not None else None  # sizes are not negative
 
 
+def _not(node: gs.Node, parts: Sequence[Sizes]) -> Sizes:
+    return [int(not entry) if isinstance(entry, int) else None for entry in parts[0]]
+
+
+def _is_number(size: int | str) -> bool:
+    return isinstance(size, int)
+
+
 _RULES: Mapping[str, Callable[[gs.Node, Sequence[Sizes]], Sizes | None]] = {
     "Concat": _concat,
     "Gather": _gather,
     "ConstantOfShape": _constant_of_shape,
     "Where": _where,
+    "Not": _not,
     **dict.fromkeys(_ARITHMETIC, _arithmetic),
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from regc.compiler import compile_model, timing
+from regc.compiler import SiteInfo, compile_model, timing
 from regc.compiler.statistics import Statistics
 from regc.compiler.target import CPU, TARGETS
 from regc.compiler.terms import Dense, Product
@@ -18,8 +18,9 @@ from regc.passes.neuron_mask.term import Gated
 from support import model, normal, op_types, run
 
 
-def gated(weight: Dense, inputs: Statistics, site: Any) -> Gated:
-    term = NeuronMask(force=True).fit(weight, site(weight.shape), inputs)
+def gated(weight: Dense, inputs: Statistics) -> Gated:
+    site = SiteInfo("w", ("MatMul",), ("/w/MatMul",), weight.shape, np.dtype(np.float32), True, True)
+    term = NeuronMask(force=True).fit(weight, site, inputs)
     assert isinstance(term, Gated)
     return term
 
@@ -34,8 +35,8 @@ def inputs() -> Statistics:
     return dataclasses.replace(Statistics.of(normal(20, 64, seed=1), sample=True), runs=6)
 
 
-def test_what_is_timed_is_what_would_be_emitted(weight: Dense, inputs: Statistics, site: Any) -> None:
-    term = gated(weight, inputs, site)
+def test_what_is_timed_is_what_would_be_emitted(weight: Dense, inputs: Statistics) -> None:
+    term = gated(weight, inputs)
     whole, ours = product(weight, 3), product(weight, 3, term, CPU)
     x = normal(3, 64, seed=2)
     for proto in (whole, ours):
@@ -56,7 +57,7 @@ def test_thin_factors_are_timed_in_the_place_of_their_product() -> None:
 
 
 def test_terms_of_one_shape_and_share_are_timed_once(
-    weight: Dense, inputs: Statistics, site: Any, monkeypatch: pytest.MonkeyPatch
+    weight: Dense, inputs: Statistics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed: list[Any] = []
 
@@ -65,7 +66,7 @@ def test_terms_of_one_shape_and_share_are_timed_once(
         return [3.0, 2.0]
 
     monkeypatch.setattr(timing, "seconds", seconds)
-    stopwatch, term = Stopwatch(CPU), gated(weight, inputs, site)
+    stopwatch, term = Stopwatch(CPU), gated(weight, inputs)
     found = [stopwatch.speed(weight, term, None, inputs) for _ in range(2)]
     assert found[0] == found[1]
     assert found[0] is not None
@@ -76,10 +77,8 @@ def test_terms_of_one_shape_and_share_are_timed_once(
     assert timed[1:] == [[(30, 64)]]
 
 
-def test_what_cannot_be_timed_is_not_told(
-    weight: Dense, inputs: Statistics, site: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    term = gated(weight, inputs, site)
+def test_what_cannot_be_timed_is_not_told(weight: Dense, inputs: Statistics, monkeypatch: pytest.MonkeyPatch) -> None:
+    term = gated(weight, inputs)
     assert Stopwatch(CPU).speed(weight, weight, None, inputs) is None
     assert Stopwatch(CPU).speed(weight, term, None, dataclasses.replace(inputs, runs=None)) is None
     assert Stopwatch(CPU).speed(weight, term, 1, None) is None
