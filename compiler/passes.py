@@ -24,7 +24,8 @@ class SiteInfo:
     emitted as two nodes. ``kernel`` has the spatial sizes of a convolution kernel, whose K inputs are channels x
     kernel. ``gathered`` tells that a node looks up rows of it, as of an embedding. ``rows`` are those of x in one
     product with it: the most in any, None where the model does not fix those of all. ``strides`` are those of the
-    convolutions with the kernel: the most of any along each axis.
+    convolutions with the kernel: the most of any along each axis. ``biased`` tells that a constant is added behind all
+    products anyway, or may be at no cost.
     """
 
     name: str
@@ -38,6 +39,7 @@ class SiteInfo:
     gathered: bool = False
     rows: int | None = None
     strides: tuple[int, ...] = ()
+    biased: bool = False
 
     @property
     def nbytes(self) -> int:

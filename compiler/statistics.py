@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.filters import Filtered
+from regc.compiler.filters import Filtered, Shifted
 from regc.compiler.terms import Float32, Product, Separable, Sum, Term
 
 Float64 = npt.NDArray[np.float64]
@@ -107,6 +107,10 @@ class Statistics:
             cross=squares[1],
         )
 
+    def lost_mean(self, matrix: Float32, original: Float32) -> Float32:
+        """By how much the outputs of a matrix in place of the original are too small on average, float32 ``[N]``."""
+        return ((original - matrix) @ self.mean).astype(np.float32)
+
     def output_error(self, term: Term, original: Float32) -> float | None:
         """``||X W'^T - X W^T|| / ||X W^T||`` over all rows X, None without a Gram matrix.
 
@@ -114,7 +118,11 @@ class Statistics:
         stay so, infinite for those that do not.
         """
         if term.linear and self.gram is not None:
-            lost, whole = _energy(term.dense() - original, self.gram), _energy(original, self.gram)
+            missed = term.dense() - original
+            lost, whole = _energy(missed, self.gram), _energy(original, self.gram)
+            if isinstance(term, Shifted) and term.offset is not None:
+                offset = term.offset.astype(np.float64)
+                lost = max(0.0, lost + float(offset @ (2 * (missed @ self.mean) + offset)))
         elif not term.linear and self.sample is not None:
             wanted = self.sample @ original.T
             lost, whole = _squares(term.multiply(self.sample) - wanted), _squares(wanted)
@@ -146,7 +154,8 @@ def inputs_at(term: Term, path: str, inputs: Statistics | None) -> Statistics | 
 
 def _inside(term: Term, inputs: Statistics | None) -> tuple[Term, Statistics | None]:
     while isinstance(term, Filtered):
-        term, inputs = term.inner, None if inputs is None else replace(inputs, cross=None)
+        inputs = inputs if inputs is None or isinstance(term, Shifted) else replace(inputs, cross=None)
+        term = term.inner
     return term, inputs
 
 

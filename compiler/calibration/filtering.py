@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy.typing as npt
@@ -25,6 +25,13 @@ def output_of(reader: Reader) -> str:
     """The name of what the reader's node gives, by which :func:`put_filter` finds it."""
     node: gs.Node = reader.node
     return str(node.outputs[0].name)
+
+
+def along_channels(term: Filtered, reader: Reader) -> Filtered:
+    """The term with its offset in the shape in which it is added to what the reader's node gives."""
+    if term.offset is None or reader.node.op != "Conv":
+        return term
+    return replace(term, offset=term.offset.reshape(-1, *(1 for _ in reader.shape[2:])))
 
 
 def put_filter(graph: GraphProto, output: str, term: Filtered) -> None:

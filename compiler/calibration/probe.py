@@ -16,9 +16,9 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from regc.compiler.calibration.filtering import output_of, put_filter, straight
+from regc.compiler.calibration.filtering import along_channels, output_of, put_filter, straight
 from regc.compiler.calibration.taps import Tap
-from regc.compiler.filters import Filtered
+from regc.compiler.filters import Filtered, Shifted
 from regc.compiler.model import Model
 from regc.compiler.model.protos import subgraphs, tensors
 from regc.compiler.model.scratch import scratch_folder
@@ -87,10 +87,11 @@ class Probe:
         Filters within products and sums let everything pass.
         """
         if isinstance(term, Filtered):
-            if not all(straight(reader) and id(reader.graph) in self._paths for reader in site.readers):
+            anyhow = isinstance(term, Shifted)
+            if not all((anyhow or straight(reader)) and id(reader.graph) in self._paths for reader in site.readers):
                 return
             for reader in site.readers:
-                self._filters[self._paths[id(reader.graph)], output_of(reader)] = term
+                self._filters[self._paths[id(reader.graph)], output_of(reader)] = along_channels(term, reader)
         self.replace(site, term.dense())
 
     @contextmanager

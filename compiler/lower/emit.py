@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx.helper
 import onnx_graphsurgeon as gs
 
-from regc.compiler.filters import Filtered
+from regc.compiler.filters import Filtered, Shifted
 from regc.compiler.lower.operands import Operands
 from regc.compiler.model import load_values
 from regc.compiler.sites.layout import Move, Reshape, Transpose
@@ -95,6 +95,8 @@ class Emitter:
                 return self._decode_separable(term)
             case Sum():
                 return self.op("Add", [self.decode(term.first), self.decode(term.second)])
+            case Shifted():  # what reads no products with it, such as Shape, sees no offset
+                return self.decode(term.inner)
             case Dense():
                 values = self.operands.dense(term, "factor", self.name, term.values.astype(term.dtype))
                 return self.cast(values, term.dtype, _FLOAT32)
@@ -133,9 +135,10 @@ class Emitter:
         raise TypeError(f"no way to multiply by {type(term).__name__}")
 
     def _multiply_sum(self, term: Sum, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:
-        first = self.multiply(term.first, x, dtype, then)
         if self.operands.takes(dtype) and self.operands.ends_in_ours(term.second):
-            return self.multiply(term.second, x, dtype, Epilogue(ending="Add", other=first))
+            first = self.multiply(term.first, x, dtype)
+            return self.multiply(term.second, x, dtype, Epilogue(then.bias, "Add", first))
+        first = self.multiply(term.first, x, dtype, then)
         return self.op("Add", [first, self.multiply(term.second, x, dtype)])
 
     def _multiply_filtered(self, term: Filtered, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue) -> gs.Tensor:

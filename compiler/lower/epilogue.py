@@ -14,10 +14,9 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.activations import TOLERANCE, activation_of
 from regc.compiler.model import load_values
+from regc.compiler.sites.biases import bias_of, only_add, other_than
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.terms import Float32
-
-_STANDARD = (None, "", "ai.onnx")
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,12 @@ class Surroundings:
         return any(other is node for other in self.graph.nodes)
 
 
+def bias_behind(product: gs.Tensor, here: Surroundings) -> Followers:
+    """The constant that is added behind a product, if there is any, and nothing else."""
+    found = Followers(product)
+    return _bias(found, here) or found
+
+
 def followers(product: gs.Tensor, here: Surroundings, *, biased: bool = False) -> Followers:
     """What follows a product; ``biased`` tells that the operator has a bias already."""
     found = Followers(product)
@@ -66,14 +71,9 @@ def followers(product: gs.Tensor, here: Surroundings, *, biased: bool = False) -
 
 
 def _bias(found: Followers, here: Surroundings) -> Followers | None:
-    node = _only_add(found.output, here)
-    constant = constant_of(_added(node, found.output)) if node is not None else None
-    if node is None or constant is None:
-        return None
-    shape = (1, *constant.shape)
-    leading, last = shape[:-1], shape[-1]
-    fits = last in (1, here.outputs) and all(size == 1 for size in leading) and len(leading) <= here.rank
-    if not fits:
+    node = only_add(found.output, here.graph, here.kept)
+    constant = constant_of(other_than(found.output, node)) if node is not None else None
+    if node is None or constant is None or not bias_of(constant, here.outputs, here.rank):
         return None
     values = load_values(constant).astype(np.float32).reshape(-1)
     return Followers(node.outputs[0], (*found.nodes, node), values)
@@ -87,21 +87,7 @@ def _activation(found: Followers, here: Surroundings) -> Followers | None:
 
 
 def _sum(found: Followers, here: Surroundings) -> Followers | None:
-    node = _only_add(found.output, here)
-    if node is None or constant_of(other := _added(node, found.output)) is not None:
+    node = only_add(found.output, here.graph, here.kept)
+    if node is None or constant_of(other := other_than(found.output, node)) is not None:
         return None
     return Followers(node.outputs[0], (*found.nodes, node), found.bias, "Add", other)
-
-
-def _only_add(tensor: gs.Tensor, here: Surroundings) -> gs.Node | None:
-    """The one node that reads a tensor, if it is an Add with another tensor."""
-    if id(tensor) in here.kept or len(tensor.outputs) != 1:
-        return None
-    node = tensor.outputs[0]
-    adds = node.op == "Add" and node.domain in _STANDARD and len(node.inputs) == 2 and not node.attrs
-    return node if adds and here.holds(node) else None
-
-
-def _added(node: gs.Node, tensor: gs.Tensor) -> gs.Tensor:
-    first, second = node.inputs
-    return second if first is tensor else first

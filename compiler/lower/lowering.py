@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from regc.compiler.filters import Shifted
 from regc.compiler.lower.activations import tolerance_of
 from regc.compiler.lower.convolve import convolution_ends_in_ours, convolve, convolves
 from regc.compiler.lower.emit import Emitter, Epilogue
-from regc.compiler.lower.epilogue import Followers, Surroundings, followers
+from regc.compiler.lower.epilogue import Followers, Surroundings, bias_behind, followers
 from regc.compiler.lower.gather import gather, only_gathered
 from regc.compiler.lower.operands import Operands
 from regc.compiler.model import Model, load_values
@@ -19,7 +20,7 @@ from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replac
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Transpose
 from regc.compiler.target import CPU, Target
-from regc.compiler.terms import Float32, Term
+from regc.compiler.terms import Float32, Sum, Term
 from regc.runtime_ops.ops import OPERATORS
 
 _FLOAT32 = np.dtype(np.float32)
@@ -78,11 +79,14 @@ class Lowering:
     def _followers(self, reader: Reader, term: Term) -> Followers:
         """The nodes behind the reader's that the operator for the term does, too."""
         node, product = reader.node, reader.node.outputs[0]
-        if not self.operands.takes(reader.dtype) or not self._ends_in_ours(reader, term):
+        ours = self.operands.takes(reader.dtype) and self._ends_in_ours(reader, term)
+        if not ours and not (isinstance(term, Shifted | Sum) and node.op == "MatMul"):
             return Followers(product)
         rank = max(1, len(node.inputs[0].shape or ()))
         kept = {id(output) for output in self.scopes.outputs()}
         here = Surroundings(reader.graph, kept, term.shape[0], rank, tolerance_of(reader.dtype))
+        if not ours:
+            return bias_behind(product, here)
         return followers(product, here, biased=node.op == "Conv" or _gemm_bias(node) is not None)
 
     def _ends_in_ours(self, reader: Reader, term: Term) -> bool:

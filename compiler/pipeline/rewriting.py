@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from regc.compiler.filters import Shifted
 from regc.compiler.inflows import Inflows
 from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo
 from regc.compiler.pipeline.outcome import Outcome
@@ -45,6 +46,8 @@ class Rewriting:
         term, decisions = self._rewrite(weight, site.info, inputs)
         if term is weight:
             return Outcome(site, None, tuple(decisions))
+        if isinstance(term, Shifted) and inputs is not None:  # later passes lose of the mean, too
+            term = replace(term, offset=inputs.lost_mean(term.dense(), weight.values))
         error, output_error = _errors(term, weight, decisions, inputs)
         speed = self.stopwatch.speed(weight, term, site.info.rows, inputs)
         return Outcome(site, term, tuple(decisions), error, output_error, unseen, speed=speed)

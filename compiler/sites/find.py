@@ -7,7 +7,6 @@ Constant nodes, in the bodies of If, Loop and Scan, and in model-local functions
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +17,10 @@ import onnx_graphsurgeon as gs
 from regc.compiler.model import Model, load_values
 from regc.compiler.model.protos import describe
 from regc.compiler.passes import SiteInfo
+from regc.compiler.sites.biases import takes_offset
 from regc.compiler.sites.chains import FLOATS, constant_of, makes_integers, numpy_type, parts, trace
 from regc.compiler.sites.layout import Layout, Shape
+from regc.compiler.sites.numbers import rows_of, strides_of
 from regc.compiler.sites.operators import Role, role_of, takes_weight
 from regc.compiler.sites.ties import tied_groups
 from regc.compiler.terms import Dense, Float32
@@ -175,6 +176,7 @@ def _site(model: Model, scopes: Scopes, holders: list[Holder]) -> Site:
     first = holders[0]
     pairs = [(holder, reader) for holder in holders for reader in holder.readers]
     rows, columns = first.layout.shape
+    kept = {id(output) for output in scopes.outputs()}
     kernel = pairs[0][1].shape[2:] if all(reader.node.op in _CONVOLUTIONS for _, reader in pairs) else ()
     info = SiteInfo(
         name=first.tensor.name,
@@ -186,8 +188,9 @@ def _site(model: Model, scopes: Scopes, holders: list[Holder]) -> Site:
         gathered=any(gatherable(holder, reader) for holder, reader in pairs),
         splittable=all(reader.role.splittable and reader.layout.same_as(holder.layout) for holder, reader in pairs),
         kernel=kernel,
-        rows=_rows([reader for holder, reader in pairs if replaceable(holder, reader)]),
-        strides=_strides([reader for _, reader in pairs], len(kernel)),
+        rows=rows_of([reader for holder, reader in pairs if replaceable(holder, reader)]),
+        strides=strides_of([reader for _, reader in pairs], len(kernel)),
+        biased=all(reader.layout.same_as(h.layout) and takes_offset(reader, rows, kept) for h, reader in pairs),
     )
     return Site(info, holders, _refusal(model, scopes, holders))
 
@@ -200,26 +203,6 @@ def replaceable(holder: Holder, reader: Reader) -> bool:
 def gatherable(holder: Holder, reader: Reader) -> bool:
     """Whether the reader looks up rows of the matrix as the site has it."""
     return reader.role.gathered and reader.layout.same_as(holder.layout)
-
-
-def _strides(readers: list[Reader], axes: int) -> tuple[int, ...]:
-    """The most of any convolution along each of so many axes."""
-    known = [reader.node.attrs.get("strides") or [1] * axes for reader in readers] if axes else []
-    return tuple(max(along) for along in zip(*known, strict=False))
-
-
-def _rows(products: list[Reader]) -> int | None:
-    """The most rows of x in one of several products; None where the model does not fix those of each."""
-    rows = [_product_rows(reader) for reader in products]
-    return max((count for count in rows if count is not None), default=None) if None not in rows else None
-
-
-def _product_rows(reader: Reader) -> int | None:
-    node = reader.node
-    known = [tensor.shape for tensor in (node.outputs[0], node.inputs[0]) if tensor.shape is not None]
-    if not known or reader.role.index != 1 or node.attrs.get("transA", 0):
-        return None
-    return math.prod(known[0][:-1]) if all(isinstance(size, int) for size in known[0][:-1]) else None
 
 
 def _refusal(model: Model, scopes: Scopes, holders: list[Holder]) -> str | None:

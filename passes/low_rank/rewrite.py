@@ -14,6 +14,7 @@ from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, opt
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense, Float32, Product, Separable, Term, relative_error
 from regc.passes import bad_choice, no_gain
+from regc.passes.low_rank.bias import shifted
 from regc.passes.low_rank.fit import Spectrum, exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
 from regc.passes.low_rank.plan import WHOLE, Curve, Form, curve, ranks
 from regc.passes.low_rank.rounding import Ranks
@@ -152,6 +153,12 @@ class LowRank(Pass):
         return frozenset() if isinstance(self.preview(shape, site), Refusal) else frozenset({"gram"})
 
     def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Term | Refusal:  # noqa: D102
+        term = self._factored(weight, site, inputs)
+        if isinstance(term, Refusal) or term.exact:
+            return term
+        return shifted(term, weight, site, inputs)
+
+    def _factored(self, weight: Dense, site: SiteInfo, inputs: Statistics | None) -> Product | Separable | Refusal:
         gram = None if inputs is None else inputs.gram
         found = spectrum(weight.values, gram)
         ranks = self._ranks(weight.shape, site, found)

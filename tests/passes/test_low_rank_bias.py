@@ -1,0 +1,169 @@
+"""What factors lose of the mean output, in the bias behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+
+from regc.compiler import Recover, compile_model
+from regc.compiler.calibration.gather import Gathering, Options
+from regc.compiler.feeds.sources import open_feeds
+from regc.compiler.filters import Shifted
+from regc.compiler.model import from_proto
+from regc.compiler.sites import find_sites
+from regc.compiler.statistics import Statistics
+from regc.compiler.terms import Dense, Product
+from support import model, normal, op_types, run
+
+Float32 = npt.NDArray[np.float32]
+
+MATMUL = "{ p = MatMul(x, w) y = Add(p, b) }"
+TURNED = "{ p = MatMul(x, w) y = Add(b, p) }"
+GEMM = "{ y = Gemm(x, w, b) }"
+BARE_GEMM = "{ y = Gemm(x, w) }"
+BARE = "{ y = MatMul(x, w) }"
+SCALED = "{ y = Gemm<alpha=0.5>(x, w, b) }"
+TENSOR = "{ p = MatMul(x, w) q = Relu(p) y = Add(p, q) }"
+TWICE = "{ p = MatMul(x, w) q = Add(p, b) r = Relu(p) y = Add(q, r) }"
+CONV = "{ y = Conv<pads=[1,1,1,1]>(x, w, b) }"
+BARE_CONV = "{ y = Conv<strides=[2,1]>(x, w) }"
+
+
+def built(nodes: str) -> tuple[onnx.ModelProto, list[dict[str, Float32]]]:
+    """A model of 96 outputs and 64 inputs, or channels, and calibration inputs whose mean is far from zero."""
+    image = "Conv" in nodes
+    x = "float[n,64,6,7] x" if image else "float[n,64] x"
+    y = "float[n,96,h,v] y" if image else "float[n,96] y"
+    w = normal(96, 64, 3, 3) if image else normal(64, 96)
+    weights = {"w": w} | ({"b": normal(96, seed=1)} if "b)" in nodes or "(b" in nodes else {})
+    shape = (8, 64, 6, 7) if image else (200, 64)
+    mixed = normal(*shape, seed=2) * np.float32(8) + np.abs(normal(64, *shape[2:], seed=3)) * np.float32(60)
+    return model(f"g ({x}) => ({y}) {nodes}", **weights), [{"x": mixed.astype(np.float32)}]
+
+
+def means(proto: onnx.ModelProto, feeds: list[dict[str, Float32]]) -> Float32:
+    """The mean of every output."""
+    (y,) = run(proto, feeds[0])
+    found: Float32 = y.mean(axis=(0, *range(2, y.ndim)))
+    return found
+
+
+@pytest.mark.parametrize("nodes", [MATMUL, TURNED, GEMM, BARE_GEMM, CONV, BARE_CONV])
+def test_the_bias_makes_up_for_the_mean(nodes: str) -> None:
+    proto, feeds = built(nodes)
+    result = compile_model(proto, "low-rank{rank=12,split=channels}", calibration=feeds)
+    small = result.model.to_proto()
+    onnx.checker.check_model(small, full_check=True)
+    (record,) = result.records
+    assert record.after == "rank 12 (float32 x float32) + bias"
+    assert op_types(small).count("Add") == ("Conv" not in nodes)
+    expected = means(proto, feeds)
+    np.testing.assert_allclose(means(small, feeds), expected, atol=1e-4 * np.abs(expected).max())
+    (y,), (z,) = run(proto, feeds[0]), run(small, feeds[0])
+    assert record.output_error == pytest.approx(_error(proto, feeds, y, z), rel=1e-2)
+
+
+def _error(proto: onnx.ModelProto, feeds: list[dict[str, Float32]], y: Float32, z: Float32) -> float:
+    """``||z - y|| / ||W x||``: the products without the bias."""
+    biased = next((t for t in proto.graph.initializer if t.name == "b"), None)
+    bias = 0 if biased is None else onnx.numpy_helper.to_array(biased)
+    bias = np.reshape(bias, (-1, *(1 for _ in y.shape[2:]))) if y.ndim > 2 and biased is not None else bias
+    return float(np.linalg.norm(z - y) / np.linalg.norm(y - bias))
+
+
+def test_it_lowers_the_error() -> None:
+    x, weight = normal(50, 24, seed=1) + np.float32(0.5), normal(16, 24)
+    term, seen = Product(Dense(normal(16, 3, seed=3)), Dense(normal(3, 24, seed=4))), Statistics.of(x)
+    corrected = Shifted(term, seen.lost_mean(term.dense(), weight))
+    errors = seen.output_error(term, weight), seen.output_error(corrected, weight)
+    assert errors[0] is not None and errors[1] is not None and errors[1] < 0.8 * errors[0]
+    np.testing.assert_allclose(corrected.multiply(x).mean(0), (x @ weight.T).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("nodes", [BARE, SCALED, TENSOR, TWICE])
+def test_no_node_is_added_for_it(nodes: str) -> None:
+    proto, feeds = built(nodes)
+    result = compile_model(proto, "low-rank{rank=12}", calibration=feeds)
+    assert result.records[0].after == "rank 12 (float32 x float32)"
+    assert op_types(result.model.to_proto()).count("Add") <= op_types(proto).count("Add") + ("Gemm" in nodes)
+
+
+def test_without_calibration_and_without_loss_there_is_none() -> None:
+    proto, feeds = built(MATMUL)
+    assert compile_model(proto, "low-rank{rank=12}").records[0].after == "rank 12 (float32 x float32)"
+    exact = model(f"g (float[n,64] x) => (float[n,96] y) {MATMUL}", w=normal(64, 8) @ normal(8, 96), b=normal(96))
+    found = compile_model(exact, "low-rank", calibration=feeds).records[0].after
+    assert found == "rank 8, exact (float32 x float32)"
+
+
+@pytest.mark.parametrize("after", ["rf8", "ternary{act=float32}"])
+@pytest.mark.parametrize("nodes", [MATMUL, GEMM, CONV])
+def test_it_makes_up_for_what_later_passes_lose(nodes: str, after: str) -> None:
+    proto, feeds = built(nodes)
+    result = compile_model(proto, f"low-rank{{rank=12,split=channels}},{after}", calibration=feeds)
+    small = result.model.to_proto()
+    onnx.checker.check_model(small, full_check=True)
+    expected = means(proto, feeds)
+    np.testing.assert_allclose(means(small, feeds), expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("nodes", [MATMUL, GEMM, CONV])
+def test_weights_behind_see_it(nodes: str) -> None:
+    proto, feeds = built(nodes)
+    expected, image = means(proto, feeds) + 3, "Conv" in nodes
+    proto.graph.output[0].name = "z"
+    behind = "Conv" if image else "MatMul"
+    proto.graph.node.append(onnx.helper.make_node(behind, ["y", "v"], ["z"]))
+    second = normal(16, 96, 1, 1, seed=5) if image else normal(96, 16, seed=5)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(second, "v"))
+    opened = from_proto(proto)
+    sites = {site.info.name: site for site in find_sites(opened)}
+    wanted: Any = [(site, frozenset({"gram"})) for site in sites.values()]
+    gathering = Gathering(opened, wanted, open_feeds(feeds, None, 0), Options(sequential=True))  # type: ignore[arg-type]
+    assert isinstance(gathering.of(sites["w"]), Statistics)
+    gathering.put(sites["w"], Shifted(sites["w"].load(), np.full(96, 3, np.float32)))
+    after = gathering.of(sites["v"])
+    assert isinstance(after, Statistics)
+    np.testing.assert_allclose(after.mean, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_its_error_is_that_of_the_outputs() -> None:
+    x, weight = normal(50, 24, seed=1) + np.float32(0.5), normal(16, 24)
+    offset = normal(16, seed=2)
+    term = Shifted(Product(Dense(normal(16, 3, seed=3)), Dense(normal(3, 24, seed=4))), offset)
+    error = Statistics.of(x).output_error(term, weight)
+    assert error == pytest.approx(np.linalg.norm(term.multiply(x) - x @ weight.T) / np.linalg.norm(x @ weight.T), 1e-4)
+    assert term.linear and term.nbytes == 3 * 40 * 4
+
+
+def test_parts_of_a_product_have_no_bias_of_their_own() -> None:
+    proto, feeds = built(MATMUL)
+    result = compile_model(proto, "low-rank{rank=24},low-rank{rank=3,min_outputs=1,force=true}", calibration=feeds)
+    label = result.records[0].after
+    assert label is not None and label.count("bias") == 1 and label.endswith("+ bias")
+
+
+def test_it_trains() -> None:
+    torch = pytest.importorskip("torch")
+    student = pytest.importorskip("regc.compiler.recovery.student")
+    term = Shifted(Product(Dense(normal(16, 3, seed=3)), Dense(normal(3, 24, seed=4))), normal(16, seed=2))
+    weights, x = student.trainable(term, {}), normal(5, 24, seed=1)
+    np.testing.assert_allclose(weights.multiply(torch.from_numpy(x)).detach(), term.multiply(x), rtol=1e-4, atol=1e-6)
+    weights.multiply(torch.from_numpy(x)).sum().backward()
+    np.testing.assert_allclose(weights.added.grad, np.full(16, 5), rtol=1e-6)
+    with torch.no_grad():
+        weights.added += 1
+    np.testing.assert_array_equal(weights.term().offset, term.offset + np.float32(1))
+
+
+def test_convolutions_train_with_it() -> None:
+    proto, feeds = built(CONV)
+    recover = Recover(steps=30, batch=8, rate=0.01)
+    result = compile_model(proto, "low-rank{rank=6,split=channels}", calibration=feeds, recover=recover)
+    assert result.records[0].recovery == "trained"
+    assert result.records[0].after == "rank 6 (float32 x float32) + bias"
+    assert result.recovered is not None and result.recovered.after < 1.05 * result.recovered.before
