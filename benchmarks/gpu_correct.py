@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from math import erf
 from typing import Any
 
 import numpy as np
 
 from benchmarks.gpu_kernels import ENDINGS, Kernels
-from benchmarks.gpu_problems import FORMATS, Array, Problem, problem
+from benchmarks.gpu_problems import Array, Problem, problem
 
 SHAPES = ((37, 100), (130, 1540), (16, 4099))
 ROWS = (1, 2, 3, 8, 9, 33, 65, 130)
@@ -103,17 +103,3 @@ def check_format(kernels: Kernels, kind: str, types: tuple[str, ...]) -> list[st
         if words is not None:
             mistakes.append(f"{kind} {weight.shape}, {rows} rows, {dtype}, {ending}: {words}")
     return mistakes
-
-
-def check_kernels(
-    kernels: Kernels, types: tuple[str, ...], say: Callable[[str], None], formats: Sequence[str] = FORMATS
-) -> dict[str, list[str]]:
-    """The mistakes of every format, told as they are found. A fault of the device makes all that come later fail."""
-    found = {}
-    for kind in formats:
-        try:
-            found[kind] = check_format(kernels, kind, types)
-        except RuntimeError as error:
-            found[kind] = [f"{kind} stopped: {error}"]
-        say(f"{kind}: " + ("right" if not found[kind] else f"{len(found[kind])} mistakes, as {found[kind][0]}"))
-    return found

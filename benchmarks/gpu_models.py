@@ -2,11 +2,12 @@
 
     python -m benchmarks.gpu_models [--model FILE --sizes batch=1,seq=32]... [--passes TEXT]... [--layers 16]
 
-Without ``--model`` a decoder in the shape of a billion weights (:mod:`benchmarks.decoder`), in float16, for one token
-and for 512. Every model is loaded and timed alone: the median of runs whose inputs and outputs stay on the device, by
-the clock of the host, the end of the device's work included; in a CUDA graph, too, without which launching the kernels
-takes longer than they do for one token. Its answer is compared with that of the original. Needs onnxruntime-gpu and
-the libraries of ``make cuda``; ``--provider CPUExecutionProvider`` tries the script without a GPU.
+``--model decoder``, the default, is one in the shape of a billion weights (:mod:`benchmarks.decoder`), in float16, for
+one token and for 512; ``--model encoder`` is a small one in float32 (:mod:`benchmarks.encoder`). Every model is loaded
+and timed alone: the median of runs whose inputs and outputs stay on the device, by the clock of the host, the end of
+the device's work included; in a CUDA graph, too, without which launching the kernels takes longer than they do for one
+token. Its answer is compared with that of the original. Needs onnxruntime-gpu and the libraries of ``make cuda``;
+``--provider CPUExecutionProvider`` tries the script without a GPU.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from benchmarks.decoder import LAYERS, make_decoder
+from benchmarks.encoder import make_encoder
 from benchmarks.models import Feed, file_bytes, random_feed
 from regc import runtime_ops
 from regc.compiler import compile_model
 
 Array = npt.NDArray[Any]
 PASSES = ("ternary{group=64}", "rf8")
-SIZES = ("tokens=1", "tokens=512")
+MADE = {"decoder": ("tokens=1", "tokens=512"), "encoder": ("batch=1,seq=32", "batch=16,seq=128")}
+"""Models that are made here, and sizes of feeds."""
 RUNS, WARM = 50, 5
-HOST = "CPUExecutionProvider"
+CUDA, HOST = runtime_ops.CUDA_PROVIDER, "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -50,31 +53,35 @@ class Measured:
     in_graph: float | None = None
     unfit: str = ""
 
+    def text(self) -> str:
+        """A line of a table."""
+        graph = self.unfit if self.in_graph is None else f"{self.in_graph * 1e3:.3f} ms in a CUDA graph"
+        size, time_ = f"{self.nbytes / 1e6:.0f} MB", f"{self.seconds * 1e3:.3f} ms"
+        return f"{self.feed:>16}  {self.model:<20} {size:>8} {time_:>11}  cosine {self.cosine:.4f}  {graph}"
+
 
 @click.command()
-@click.option(
-    "--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="default: a decoder made here"
-)
+@click.option("--model", default="decoder", show_default=True, help=f"a file, {' or '.join(MADE)}")
 @click.option("--passes", multiple=True, default=PASSES, show_default=True, help="may be given several times")
-@click.option("--sizes", multiple=True, default=SIZES, show_default=True, help="of named dimensions, for random feeds")
+@click.option("--sizes", multiple=True, help="of named dimensions, for random feeds; needed for a file")
 @click.option("--layers", default=LAYERS, show_default=True, help="of the decoder")
-@click.option("--provider", default=runtime_ops.CUDA_PROVIDER, show_default=True)
-def main(*, model: Path | None, passes: Sequence[str], sizes: Sequence[str], layers: int, provider: str) -> None:
+@click.option("--provider", default=CUDA, show_default=True)
+def main(*, model: str, passes: Sequence[str], sizes: Sequence[str], layers: int, provider: str) -> None:
     """Measure a model and what can be made of it."""
-    for row in measure(model, passes, sizes, layers, provider):
-        graph = row.unfit if row.in_graph is None else f"{row.in_graph * 1e3:.3f} ms in a CUDA graph"
-        size, time_ = f"{row.nbytes / 1e6:.0f} MB", f"{row.seconds * 1e3:.3f} ms"
-        print(f"{row.feed:>16}  {row.model:<20} {size:>8} {time_:>11}  cosine {row.cosine:.4f}  {graph}", flush=True)
+    if model not in MADE and not (Path(model).is_file() and sizes):
+        raise click.UsageError(f"--model {model}: neither {' nor '.join(MADE)}, nor a file with --sizes")
+    for row in measure(model, sizes, passes, layers, provider):
+        print(row.text(), flush=True)
 
 
 def measure(
-    model: Path | None, passes: Sequence[str], sizes: Sequence[str], layers: int, provider: str
+    model: str, sizes: Sequence[str] = (), passes: Sequence[str] = PASSES, layers: int = LAYERS, provider: str = CUDA
 ) -> Iterator[Measured]:
     """One row for each model and feed; the original comes first."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        original = model or make_decoder(home / "decoder.onnx", layers)
-        feeds = {text: random_feed(original, text) for text in sizes}
+        original = _made(model, home, layers) if model in MADE else Path(model)
+        feeds = {text: random_feed(original, text) for text in sizes or MADE[model]}
         wanted: dict[str, Array] = {}
         for name in ("original", *passes):
             path = original if name == "original" else _compiled(original, name, home / "small.onnx")
@@ -83,6 +90,11 @@ def measure(
                 near = _cosine(wanted.setdefault(text, y[0]), y[0])
                 row = Measured(name, text, file_bytes(path), seconds, near)
                 yield row if provider == HOST else _with_graph(row, path, feed, y, provider)
+
+
+def _made(name: str, home: Path, layers: int) -> Path:
+    path = home / f"{name}.onnx"
+    return make_decoder(path, layers) if name == "decoder" else make_encoder(path)
 
 
 def _with_graph(row: Measured, path: Path, feed: Feed, y: Sequence[Array], provider: str) -> Measured:

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from benchmarks.gpu_kernels import SOURCES
 from benchmarks.gpu_lookups import LAYOUTS, table
-from benchmarks.gpu_problems import Array, problem
+from benchmarks.gpu_problems import Array, Problem, problem
 from regc import runtime_ops
 from regc.runtime_ops import ops
 from regc.runtime_ops.typed import GIVEN
@@ -26,6 +26,7 @@ OPERATORS = {
     "TernaryMatMul": "ternary",
     "Ternary5MatMul": "ternary5",
     "TernaryMatMulFloat": "ternary_float",
+    "Ternary5MatMulFloat": "ternary5_float",
     "RF8MatMul": "rf8",
     "BlockSparseMatMul": "sparse",
     "BlockSparseRF8MatMul": "sparse_rf8",
@@ -49,12 +50,15 @@ def model(op: str, x: onnx.ValueInfoProto, y: onnx.ValueInfoProto, inputs: Mappi
 
 
 def operands(kind: str, shape: tuple[int, int], seed: int) -> dict[str, Array]:
-    """The inputs of an operator after x, in order."""
-    weight = problem(kind, shape, seed, group=32)
+    """The inputs of an operator after x, in order; groups of 32, or 40 of five trits a byte."""
+    return inputs_of(problem(kind, shape, seed, group=32), 40 if kind.startswith("ternary5") else 32)
+
+
+def inputs_of(weight: Problem, group: int) -> dict[str, Array]:
+    """The same of a weight whose multipliers, if it has any, are those of ``group`` inputs."""
     order = ("codes", "multiplier", "index", "start", "norms", "threshold", "scale", "bias")
-    last = 32 if kind.startswith("ternary") else 1 << weight.sizes.get("block_log2", 0)
-    last = last * 20 // 16 if kind.startswith("ternary5") else last
-    sizes = [*shape, last] if kind.startswith(("ternary", "sparse")) else [*shape]
+    last = group if weight.format.startswith("ternary") else 1 << weight.sizes.get("block_log2", 0)
+    sizes = [*weight.shape, last] if weight.format.startswith(("ternary", "sparse")) else [*weight.shape]
     found = {name: weight.operands[name] for name in order if name in weight.operands}
     return {**found, "shape": np.array(sizes, np.int64)}
 
@@ -101,21 +105,15 @@ def differ_in_threads(runner: ort.InferenceSession, x: Array, wanted: Array) -> 
     return not all((y == wanted).all() for y in found)
 
 
-def check_provider() -> list[str]:
-    """Mistakes of the operators in ONNX Runtime's CUDA provider, in words."""
-    mistakes = []
-    for seed, (op, kind) in enumerate(OPERATORS.items()):
-        for dtype in ("float32", "float16"):
-            mistakes += [f"{op}, {dtype}, {words}" for words in check_operator(op, kind, dtype, seed)]
-    for op in LAYOUTS:
-        for dtype in ("float32", "float16"):
-            mistakes += [f"{op}, {dtype}, {words}" for words in check_lookup(op, dtype)]
-    return mistakes
+def check_operator(op: str) -> list[str]:
+    """Mistakes of a product, or of a lookup, in ONNX Runtime's CUDA provider, in words."""
+    check = _check_lookup if op in LAYOUTS else _check_product
+    return [f"{op}, {dtype}, {words}" for dtype in ("float32", "float16") for words in check(op, dtype)]
 
 
-def check_operator(op: str, kind: str, dtype: str, seed: int, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
-    """Mistakes of one operator with activations of a type."""
-    proto = model(op, value("x", dtype, shape[1]), value("y", dtype, shape[0]), operands(kind, shape, seed))
+def _check_product(op: str, dtype: str, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
+    kind = OPERATORS[op]
+    proto = model(op, value("x", dtype, shape[1]), value("y", dtype, shape[0]), operands(kind, shape, seed=len(op)))
     on_cpu, on_gpu = session(proto, "CPUExecutionProvider"), session(proto, CUDA)
     for rows in (1, 12, 100):
         x = np.random.default_rng(rows).standard_normal((rows, shape[1])).astype(dtype)
@@ -129,8 +127,7 @@ def check_operator(op: str, kind: str, dtype: str, seed: int, shape: tuple[int, 
             yield f"{rows} rows: other results in several threads"
 
 
-def check_lookup(op: str, dtype: str, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
-    """Mistakes of a lookup that gives rows of a type."""
+def _check_lookup(op: str, dtype: str, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
     operator = op if dtype == "float32" else op + GIVEN[dtype].suffix
     for kind in ("int32", "int64"):
         proto = model(operator, value("x", kind), value("y", dtype, shape[1]), table(op, shape, 0, 32).operands)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,24 +125,26 @@ class Plan:
 MAIN = Plan(("ternary", "rf8"), ((4096, 11008), (4096, 4096), (11008, 4096), (4096, 14336)), (1, 512, 8, 64))
 OTHERS = Plan(("ternary5", "ternary_float", "sparse", "sparse_rf8", "gated", "gated_rf8"), ((4096, 11008),), (1, 8, 64))
 QUICK = Plan(("ternary", "rf8"), ((4096, 11008),), (1, 512))
+PLANS = {"main": MAIN, "others": OTHERS, "quick": QUICK}
 
 
-def measure(
-    kernels: Kernels, plan: Plan, bandwidth: float, four_bits: Callable[[tuple[int, int], int], float] | None
-) -> Iterator[dict[str, Any]]:
+def plan(name: str, kinds: Sequence[str]) -> Plan:
+    """A plan without the formats that are not among these."""
+    return replace(PLANS[name], kinds=tuple(kind for kind in PLANS[name].kinds if kind in kinds))
+
+
+def measure(kernels: Kernels, chosen: Plan, bandwidth: float) -> Iterator[dict[str, Any]]:
     """All times, one by one, printed as they come. ``bandwidth`` is that of copying, in bytes a second."""
-    for rows in plan.rows:
-        for shape in plan.shapes:
+    for rows in chosen.rows:
+        for shape in chosen.shapes:
             half = cublas(shape, rows)
-            nb = None if four_bits is None else four_bits(shape, rows)
-            for kind in plan.kinds:
+            for kind in chosen.kinds:
                 own, nbytes = ours(kernels, kind, shape, rows)
-                beside = "" if nb is None else f", {nb / own:.2f} x MatMulNBits 4-bit"
                 # Of gated weights, those of about half of the inputs are read.
                 share = "" if kind.startswith("gated") else f", {nbytes / own / bandwidth:.0%} of copying"
                 print(
                     f"{shape[0]}x{shape[1]}, {rows} rows, {kind}: {own * 1e6:.1f} us, {half / own:.2f} x cuBLAS "
-                    f"({half * 1e6:.1f} us){beside}{share}",
+                    f"({half * 1e6:.1f} us){share}",
                     flush=True,
                 )
-                yield {"shape": shape, "rows": rows, "format": kind, "seconds": own, "cublas": half, "nbits": nb}
+                yield {"shape": shape, "rows": rows, "format": kind, "seconds": own, "cublas": half}

@@ -1,18 +1,10 @@
 // Checks of what looks up rows of tables, and of sums of tensors of different shapes, against their definitions.
 #pragma once
 
+#include "cuda_defined.h"
 #include "cuda_problems.h"
 
 namespace regc::test {
-
-// The value of an RF8 code as runtime_ops/formats/rf8.py defines it.
-inline float rf8_defined(unsigned code) {
-  constexpr int kFractions[8] = {0, 1, 2, 4, 8, 12, 14, 15};
-  const int exponent = static_cast<int>(code >> 3 & 15);
-  if (exponent == 0) return 0;
-  const float magnitude = std::ldexp(1.0F + static_cast<float>(kFractions[code & 7]) / 16, exponent - 15);
-  return code < 128 ? magnitude : -magnitude;
-}
 
 inline void check_table(Random& random, cuda::Table::Layout layout) {
   using Layout = cuda::Table::Layout;

@@ -1,0 +1,93 @@
+// Checks of products on a GPU: random operands of every format, for few and for many rows.
+#pragma once
+
+#include "cuda/stream.h"
+#include "cuda_defined.h"
+#include "cuda_expected.h"
+
+namespace regc::test {
+
+inline void check_ternary(Random& random, cuda::Format format) {
+  const bool five = format == cuda::Format::ternary5 || format == cuda::Format::ternary5_float;
+  const bool exact = format == cuda::Format::ternary_float || format == cuda::Format::ternary5_float;
+  const Size size = drawn_size(random);
+  const size_t block = five ? kernels::kTernary5Block : kernels::kTernaryBlock;
+  const PackedProblem problem(random, size, block);
+  const DeviceMatrix device(problem.weight, size, format);
+  const Operands o(random, size, !exact);
+  Exact<float> expected(size.rows * size.outputs);
+  (exact ? expect_float : expect_int8)(problem.weight, block, o, expected.data());
+  const Exact<float> bound = bounds(o, problem.weight, false, [&](size_t n, size_t k) {
+    return ternary_defined(problem.weight, block, n, k);
+  });
+  o.compare(device.weight, expected, exact && size.rows <= cuda::kStreamRows ? &bound : nullptr);
+}
+
+inline void check_rf8(Random& random, cuda::Format format) {
+  const Size size = drawn_size(random);
+  const PackedProblem problem(random, size, kernels::kRF8Block);
+  const DeviceMatrix device(problem.weight, size, format);
+  const Operands o(random, size);
+  Exact<float> expected(size.rows * size.outputs);
+  expect_float(problem.weight, kernels::kRF8Block, o, expected.data());
+  const kernels::Matrix& w = problem.weight;
+  const Exact<float> bound = bounds(o, w, size.rows > cuda::kStreamRows, [&](size_t n, size_t k) {
+    const size_t unit = n / kTile * w.blocks + k / 4;
+    return rf8_defined(w.codes[unit * kernels::kUnit + n % kTile / 4 * 16 + k % 4 / 2 * 8 + n % 4 * 2 + k % 2]);
+  });
+  o.compare(device.weight, expected, &bound);
+}
+
+inline void check_sparse(Random& random, cuda::Format format) {
+  const bool coded = format == cuda::Format::sparse_rf8;
+  const Size size = drawn_size(random);
+  const SparseProblem problem(random, size, coded ? 1 : 4);
+  const kernels::SparseMatrix& w = problem.weight;
+  const DeviceSparse device(w, size, format);
+  const Operands o(random, size);
+  Exact<float> expected(size.rows * size.outputs);
+  const Exact<float> x = padded_rows(o, problem.padded());
+  const auto& kernels = kernels::generic::kKernels;
+  const kernels::Out out{expected.data(), o.added.data(), o.ending};
+  (coded ? kernels.sparse_rf8_stream : kernels.sparse_stream)(
+      {&w, x.data(), problem.padded(), nullptr, out, size.rows, 0, size.tiles()});
+  std::vector<float> matrix(size.outputs * size.inputs);
+  for (size_t n = 0; n < size.outputs; ++n) {
+    for (int32_t block = w.start[n / kTile]; block < w.start[n / kTile + 1]; ++block) {
+      for (size_t i = 0; i < size_t{1} << w.block_log2; ++i) {
+        const size_t k = (static_cast<size_t>(w.index[block]) << w.block_log2) + i;
+        const size_t at = (static_cast<size_t>(block) << w.block_log2) + i;
+        if (k < size.inputs) matrix[n * size.inputs + k] = stored(w.values, at * kTile + n % kTile, coded);
+      }
+    }
+  }
+  const Exact<float> bound = bounds(o, w, false, [&](size_t n, size_t k) { return matrix[n * size.inputs + k]; });
+  o.compare(device.weight, expected, size.rows > cuda::kStreamRows ? nullptr : &bound);
+}
+
+inline void check_gated(Random& random, cuda::Format format) {
+  const bool coded = format == cuda::Format::gated_rf8;
+  const Size size = drawn_size(random);
+  const GatedProblem problem(random, size, coded ? 1 : 4);
+  const kernels::GatedMatrix& w = problem.weight;
+  const DeviceGated device(w, size, format);
+  const Operands o(random, size);
+  Exact<float> expected(size.rows * size.outputs);
+  Exact<float> gated(size.rows * size.inputs);
+  const auto& kernels = kernels::generic::kKernels;
+  kernels.gate({&w, o.exact.data(), size.rows, gated.data(), nullptr, nullptr, nullptr});
+  kernels::GatedTask task{};
+  task.x_stride = size.inputs;
+  task.weight = &w;
+  task.x = gated.data();
+  task.out = {expected.data(), o.added.data(), o.ending};
+  task.rows = size.rows;
+  task.tile_end = size.tiles();
+  (coded ? kernels.gated_rf8_panel : kernels.gated_panel)(task);
+  const Exact<float> bound = bounds(o, w, false, [&](size_t n, size_t k) {
+    return stored(w.values, k * size.tiles() * kTile + n, coded);
+  });
+  o.compare(device.weight, expected, size.rows > cuda::kStreamRows ? nullptr : &bound);
+}
+
+}  // namespace regc::test
