@@ -18,12 +18,16 @@ class Progress:
     item: str
 
 
+TRAINED = "trained"
+
+
 @dataclass(frozen=True)
 class Recovered:
     """What training changed: the loss of held-out samples as the passes left the model, and after.
 
-    ``weights`` were trained, ``left`` says why others were not, by name. ``worth`` tells that the result was taken.
-    ``curve`` has the losses on the way, ``ended`` how it came to an end, in words.
+    ``weights`` were trained, ``left`` says why others were not, by name; ``dense`` names those that trained in the form
+    in which they came. ``worth`` tells that the result was taken. ``curve`` has the losses on the way, ``ended`` how it
+    came to an end, in words.
     """
 
     before: float
@@ -35,6 +39,7 @@ class Recovered:
     left: dict[str, str]
     worth: bool
     curve: tuple[float, ...]
+    dense: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -97,7 +102,8 @@ class SiteRecord:
         for decision in self.decisions:
             passes.setdefault(decision.reason or "", []).append(decision.pass_name)
         names = {reason: ", ".join(dict.fromkeys(filter(None, by))) for reason, by in passes.items()}
-        return "; ".join(f"{by}: {reason}" if by else reason for reason, by in names.items())
+        words = [f"{by}: {reason}" if by else reason for reason, by in names.items() if reason]
+        return "; ".join([*words, *(["recovery trained it"] if self.recovery == TRAINED else [])])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from regc.compiler.filters import activities
 from regc.compiler.passes import Decision
-from regc.compiler.records import Recovered, SiteRecord, Speed
+from regc.compiler.records import TRAINED, Recovered, SiteRecord, Speed
 from regc.compiler.sites import Site
 from regc.compiler.target import Target
 from regc.compiler.terms import Term, relative_error
@@ -41,9 +41,10 @@ class Outcome:
     def recovered(self, term: Term | None, recovered: Recovered) -> Outcome:
         """With the term that recovery left, if it trained this one."""
         if term is None or term is self.term:
-            return replace(self, recovery=recovered.left.get(self.name, ""))
+            trained = self.name in recovered.dense and recovered.worth
+            return replace(self, recovery=TRAINED if trained else recovered.left.get(self.name, ""))
         error = relative_error(term, self.site.load().values)
-        return replace(self, term=term, error=error, output_error=None, recovery="trained")
+        return replace(self, term=term, error=error, output_error=None, recovery=TRAINED)
 
     def record(self, emitted: str, target: Target) -> SiteRecord:
         """What is told of the weight, once it is ``emitted``."""

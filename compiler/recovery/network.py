@@ -13,6 +13,7 @@ from torch import Tensor
 
 from regc.compiler.model import load_values
 from regc.compiler.model.protos import describe
+from regc.compiler.recovery.activations import Joined, activations
 from regc.compiler.recovery.operators import OPERATORS, Call, Operator, UnsupportedError
 from regc.compiler.recovery.operators.shaping import from_numpy
 
@@ -76,13 +77,17 @@ class Network:
         self.wanted = list(wanted)
         self._calls: dict[int, Call] = {}
         self._constants: Values = {}
+        self._joined: dict[int, Joined] = {}
         self.inputs = {tensor.name: id(tensor) for tensor in graph.inputs}
         needed = _needed(graph, self.wanted, changes)
         fixed = set(_fixed(needed, {*changes.constants, *changes.products}))
         with torch.no_grad():
             self._run_nodes([node for node in needed if id(node) in fixed], self._constants, {})
-        self.nodes = [node for node in needed if id(node) not in fixed]
-        self._expires = _last_uses(self.nodes, self.wanted)
+        left = [node for node in needed if id(node) not in fixed]
+        self._joined = {id(joined.last): joined for joined in activations(left, {id(tensor) for tensor in wanted})}
+        gone = {id(node) for joined in self._joined.values() for node in joined.others}
+        self.nodes = [node for node in left if id(node) not in gone]
+        self._expires = _last_uses(self.nodes, self.wanted, self._joined)
 
     def run(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
         """The wanted tensors for one feed."""
@@ -103,6 +108,9 @@ class Network:
         Raises:
             NodeError: the operator is not known, not in this way, or PyTorch does not take the inputs.
         """
+        if id(node) in self._joined:
+            joined = self._joined[id(node)]
+            return (joined.compute(self._value(joined.source, values)),)
         replaced, operator = self.changes.products.get(id(node)), operator_of(node)
         if operator is None:
             raise NodeError(node, "no such operator is known")
@@ -197,12 +205,15 @@ def _fixed(nodes: Sequence[gs.Node], changed: set[int]) -> Iterator[int]:
             yield id(node)
 
 
-def _last_uses(nodes: Sequence[gs.Node], wanted: Sequence[gs.Tensor]) -> dict[int, list[int]]:
+def _last_uses(
+    nodes: Sequence[gs.Node], wanted: Sequence[gs.Tensor], joined: Mapping[int, Joined]
+) -> dict[int, list[int]]:
     """What each node is the last to read, so that its memory can go."""
     kept = {id(tensor) for tensor in wanted}
     last: dict[int, int] = {}
     for node in nodes:
-        last.update((id(tensor), id(node)) for tensor in reads(node))
+        sources = (joined[id(node)].source,) if id(node) in joined else reads(node)
+        last.update((id(tensor), id(node)) for tensor in sources)
     found: dict[int, list[int]] = {}
     for tensor, node in last.items():
         if tensor not in kept:

@@ -24,6 +24,8 @@ _ELSEWHERE = ("minutes", "steps", "seed", "labels", "checkpoint")
 class Recover:
     """Train the compressed weights, with the original model as teacher, on the calibration inputs.
 
+    Weights that no pass took train, too, in the form that they have, unless they are excluded from all passes.
+
     Give ``minutes`` or ``steps``; only a number of steps gives the same model again. ``rate`` is how far a step moves
     weights, as a share of their root mean square. ``batch`` is samples in a step. ``held_out`` is the share of the
     inputs that judges and that neither passes nor training see. ``outputs`` says whether the outputs' ``values`` are to

@@ -133,9 +133,10 @@ class _Recovery:
         curve.ended += f", labels count {labels:.0%}" if options.labels is not None else ""
         after = curve.losses[-1]
         worth = after < (1 - LEAST_GAIN) * before
-        count = len(training) + len(self.dense)
+        dense = tuple(site.info.name for site in self.dense)
+        count = len(training) + len(dense)
         done = Recovered(
-            before, after, curve.steps, curve.seconds, curve.ended, count, left, worth, tuple(curve.losses)
+            before, after, curve.steps, curve.seconds, curve.ended, count, left, worth, tuple(curve.losses), dense
         )
         if not worth:
             return dict(self.terms), done

@@ -92,7 +92,7 @@ def _show_refused(report: Report, console: Console, full: bool) -> None:
     groups = refused(report.records)
     if not groups:
         return
-    console.print(Text("left as they came", "bold"))
+    console.print(Text("left in the form in which they came", "bold"))
     for reason, group in groups:
         names = [_known_as(record) for record in group]
         what = f"{text.count(len(group), 'weight')}, {text.size(sum(r.nbytes_before for r in group))}"

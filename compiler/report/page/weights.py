@@ -59,13 +59,13 @@ def units(report: Report) -> str:
 
 
 def refusals(report: Report) -> str:
-    """The weights that were left as they came, by reason."""
+    """The weights that were left in the form in which they came, by reason."""
     items = []
     for reason, group in refused(report.records):
         names = ", ".join(f"<code>{escape(record.info.name)}</code>" for record in group)
         what = f"{text.count(len(group), 'weight')}, {text.size(sum(record.nbytes_before for record in group))}"
         items.append(f"<li><details><summary>{what}: {escape(reason)}</summary>{names}</details></li>")
-    return f"<h2>Left as they came</h2>\n<ul>{''.join(items)}</ul>" if items else ""
+    return f"<h2>Left in the form in which they came</h2>\n<ul>{''.join(items)}</ul>" if items else ""
 
 
 def passes(report: Report) -> str:

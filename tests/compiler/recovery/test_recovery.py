@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from onnx import numpy_helper
 from recovering import FEEDS, RESIDUAL, STEPS, WEIGHTS, compiled, error
 
 from regc.compiler import Calibration, Recover, compile_model
@@ -52,7 +54,8 @@ def test_what_lost_units_may_be_coded_too(given: str) -> None:
     opened = load_proto(proto) if given == "model" else proto
     passes = "neuron-mask{keep=0.5},ternary{group=16,method=lloyd,include=w1}"
     plain, recovered = compiled(proto, passes), compiled(opened, passes, recover=STEPS)
-    assert {r.info.name for r in recovered.records if r.recovery == "trained"} == {"w1"}
+    assert {r.info.name for r in recovered.records if r.changed} == {"w1"}
+    assert {r.recovery for r in recovered.records} == {"trained"}
     assert recovered.recovered is not None and recovered.recovered.weights == 4
     assert error(proto, recovered) < 0.9 * error(proto, plain)
 
@@ -77,6 +80,25 @@ def test_the_report_tells_of_it() -> None:
     assert "recovery" in str(report) and "on held-out samples; 4 weights, 48 steps" in str(report)
     assert '"taken": true' in report.to_json()
     assert "<h2>Recovery</h2>" in report.to_html()
+
+
+def test_weights_that_no_pass_took_train_too() -> None:
+    proto = model(RESIDUAL, **WEIGHTS)
+    recovered = compiled(proto, "low-rank{ratio=4,include=w1}", recover=STEPS)
+    assert recovered.recovered is not None and recovered.recovered.weights == 4
+    assert set(recovered.recovered.dense) == {r.info.name for r in recovered.records if not r.changed}
+    told = {r.info.name: r.reason for r in recovered.records if not r.changed}
+    assert all(reason.endswith("; recovery trained it") for reason in told.values())
+    after = {i.name: numpy_helper.to_array(i) for i in recovered.model.to_proto().graph.initializer}
+    assert not any(np.array_equal(after[name], WEIGHTS[name]) for name in told)
+
+
+def test_weights_that_the_user_excludes_stay() -> None:
+    proto = model(RESIDUAL, **WEIGHTS)
+    recovered = compiled(proto, "ternary{group=16}", recover=STEPS, exclude="w1")
+    assert recovered.recovered is not None and recovered.recovered.dense == ()
+    after = {i.name: numpy_helper.to_array(i) for i in recovered.model.to_proto().graph.initializer}
+    assert np.array_equal(after["w1"], WEIGHTS["w1"])
 
 
 def test_training_that_does_not_help_is_not_taken() -> None:
