@@ -157,26 +157,33 @@ def sparse(kept: float, *, coded_values: bool = False, block: int = 1) -> Build:
     return build
 
 
-def gate(active: float, *, coded_values: bool = False) -> Build:
-    """Inputs skipped when |x| is small: for normal activations, about ``active`` of them are used."""
+def gate(active: float, *, coded_values: bool = False, topk: bool = False) -> Build:
+    """Inputs skipped when |x| is small, below a threshold that of normal activations about ``active`` of them reach, or
+    beyond so many of each row.
+    """
 
     def build(weight: Float32) -> Layer:
         outputs, inputs = weight.shape
+        count = round(active * inputs)
         threshold = np.float32(NormalDist().inv_cdf(1 - active / 2))
         values, scale = _values(weight, coded_values)
         matrix = _matrix(values, scale)
-        operator, name = ("GatedRF8MatMul", "codes") if coded_values else ("GatedMatMul", "weights")
         constants = {
-            name: gated.pack(values),
+            "codes" if coded_values else "weights": gated.pack(values),
             "norms": np.ones(inputs, np.float32),
-            "threshold": np.array([threshold]),
+            **({"active": np.array([count])} if topk else {"threshold": np.array([threshold])}),
             "scale": scale,
             "shape": np.array([outputs, inputs], np.int64),
         }
+
+        def answer(x: Float32) -> Float32:
+            least = np.sort(np.abs(x), axis=1)[:, [inputs - count]] if topk else threshold
+            return np.asarray(np.where(np.abs(x) < least, np.float32(0), x) @ matrix.T)
+
         return Layer(
-            [_ours(operator)],
+            [_ours(f"Gated{'TopK' * topk}{'RF8' * coded_values}MatMul")],
             _with_bias(constants),
-            lambda x: np.where(np.abs(x) < threshold, np.float32(0), x) @ matrix.T,
+            answer,
             weight.size * active,
             active,
             HALF if coded_values else 1e-4,
@@ -198,11 +205,12 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("sparse 50% rf8", "float16", sparse(0.5, coded_values=True), ours=True),
     *(
         Contender(
-            f"gated {percent}%{' rf8' * codes}",
+            f"gated {percent}%{' rf8' * codes}{' top-k' * topk}",
             "float16" if codes else "float32",
-            gate(percent / 100, coded_values=codes),
+            gate(percent / 100, coded_values=codes, topk=topk),
             ours=True,
         )
+        for topk in (False, True)
         for codes in (False, True)
         for percent in (75, 50, 25)
     ),

@@ -38,7 +38,8 @@ from benchmarks.gpu_process import FAILED, PASSED, SKIPPED, TIMED_OUT, Outcome, 
 
 OPERATORS = (
     *("TernaryMatMul", "Ternary5MatMul", "TernaryMatMulFloat", "Ternary5MatMulFloat", "RF8MatMul"),
-    *("BlockSparseMatMul", "BlockSparseRF8MatMul", "GatedMatMul", "GatedRF8MatMul"),
+    *("BlockSparseMatMul", "BlockSparseRF8MatMul"),
+    *("GatedMatMul", "GatedRF8MatMul", "GatedTopKMatMul", "GatedTopKRF8MatMul"),
     *("RF8Gather", "RF8TiledGather", "TernaryGather", "TernaryTiledGather"),
 )
 GPU, EMULATED = "gpu", "emulated"

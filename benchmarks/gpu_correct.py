@@ -32,12 +32,22 @@ def int8_product(weight: Problem, x: Array) -> Array:
     return product
 
 
+def passing(weight: Problem, scores: Array) -> Array:
+    """bool like scores: which inputs pass the gate of a weight."""
+    if "threshold" in weight.operands:
+        return np.asarray(scores >= weight.operands["threshold"])
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : weight.sizes["active"]]
+    passes = np.zeros(scores.shape, bool)
+    np.put_along_axis(passes, order, True, axis=1)
+    return passes
+
+
 def expected(weight: Problem, x: Array) -> tuple[Array, Array | None]:
     """The product, and how far from it a result may be; None where it has to be the same bits."""
     if weight.format in ("ternary", "ternary5"):
         return int8_product(weight, x), None
     if "norms" in weight.operands:
-        x = np.where(np.abs(x) * weight.operands["norms"] < weight.operands["threshold"], np.float32(0), x)
+        x = np.where(passing(weight, np.abs(x * weight.operands["norms"])), x, np.float32(0))
     wide, scale = x.astype(np.float64), weight.operands["scale"]
     magnitude = np.abs(wide) @ np.abs(weight.matrix).T * scale
     rounded = 2.0**-11 if weight.format == "rf8" and len(x) > 8 else 0

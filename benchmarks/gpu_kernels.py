@@ -37,6 +37,8 @@ class _Weight(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("index", "start")),
         ("block_log2", ctypes.c_size_t),
         *((name, ctypes.c_void_p) for name in ("norms", "threshold")),
+        ("active", ctypes.c_size_t),
+        ("cuts", ctypes.c_void_p),
     )
 
 

@@ -23,6 +23,8 @@ FORMATS = (
     "sparse_rf8",
     "gated",
     "gated_rf8",
+    "gated_topk",
+    "gated_topk_rf8",
 )
 """In the order of the enumeration in runtime_ops/csrc/cuda/products.h."""
 
@@ -101,8 +103,10 @@ def _other(kind: str, shape: tuple[int, int], random: np.random.Generator, _: in
     if kind == "rf8":
         return {"codes": rf8.pack_codes(stored)}, values, {"blocks": -(-shape[1] // rf8.BLOCK)}
     norms = random.uniform(0.5, 2, shape[1]).astype(np.float32)
-    operands = {"codes": gated.pack(stored), "norms": norms, "threshold": np.array([0.7], np.float32)}
-    return operands, values, {}
+    operands = {"codes": gated.pack(stored), "norms": norms}
+    if kind.startswith("gated_topk"):
+        return operands, values, {"active": shape[1] // 2 + 1}
+    return {**operands, "threshold": np.array([0.7], np.float32)}, values, {}
 
 
 @cache

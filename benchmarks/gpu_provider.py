@@ -32,6 +32,8 @@ OPERATORS = {
     "BlockSparseRF8MatMul": "sparse_rf8",
     "GatedMatMul": "gated",
     "GatedRF8MatMul": "gated_rf8",
+    "GatedTopKMatMul": "gated_topk",
+    "GatedTopKRF8MatMul": "gated_topk_rf8",
 }
 
 
@@ -56,10 +58,12 @@ def operands(kind: str, shape: tuple[int, int], seed: int) -> dict[str, Array]:
 
 def inputs_of(weight: Problem, group: int) -> dict[str, Array]:
     """The same of a weight whose multipliers, if it has any, are those of ``group`` inputs."""
-    order = ("codes", "multiplier", "index", "start", "norms", "threshold", "scale", "bias")
+    order = ("codes", "multiplier", "index", "start", "norms", "threshold", "active", "scale", "bias")
     last = group if weight.format.startswith("ternary") else 1 << weight.sizes.get("block_log2", 0)
     sizes = [*weight.shape, last] if weight.format.startswith(("ternary", "sparse")) else [*weight.shape]
-    found = {name: weight.operands[name] for name in order if name in weight.operands}
+    counted = {"active": np.array([weight.sizes["active"]])} if "active" in weight.sizes else {}
+    there = {**weight.operands, **counted}
+    found = {name: there[name] for name in order if name in there}
     return {**found, "shape": np.array(sizes, np.int64)}
 
 

@@ -40,8 +40,12 @@ class Activity:
 class Writer(Protocol[T]):
     """Writes nodes of the standard domain."""
 
-    def op(self, op: str, inputs: Sequence[T], *, outputs: int = 1, **attributes: Any) -> T:
-        """Append a node and return its first output."""
+    def op(self, op: str, inputs: Sequence[T], **attributes: Any) -> T:
+        """Append a node of one output and return that."""
+        ...
+
+    def split(self, op: str, inputs: Sequence[T], outputs: int, **attributes: Any) -> Sequence[T]:
+        """Append a node and return its outputs."""
         ...
 
     def constant(self, values: npt.NDArray[Any], hint: str) -> T:

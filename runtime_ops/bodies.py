@@ -94,21 +94,50 @@ def block_sparse_rf8_matmul(b: Body) -> None:
     b.affine(b.op("MatMul", "x", b.op("Transpose", _block_sparse(b, b.rf8_values()), perm=[1, 0])))
 
 
-def _gated(b: Body, weights: str) -> None:
-    """``weights`` are float32 [K, padded N]. A NaN is not less than the threshold: it passes."""
-    below = b.op("Less", b.op("Mul", b.op("Abs", "x"), "norms"), "threshold")
-    passed = b.op("Where", below, b.constant(0, np.float32), "x")
+def _below(b: Body) -> str:
+    """bool like x: which inputs are below the threshold. A NaN is not less than it: it passes."""
+    return b.op("Less", b.op("Mul", b.op("Abs", "x"), "norms"), "threshold")
+
+
+def _beyond(b: Body) -> str:
+    """bool like x: which inputs are not among the ``active`` ones of their row of the largest |x * norms|.
+
+    Of equal ones the first are; NaN counts as infinity. The last one that is tells all of them.
+    """
+    scores = b.op("Abs", b.op("Mul", "x", "norms"))
+    scores = b.op("Where", b.op("IsNaN", scores), b.constant(np.inf, np.float32), scores)
+    values, places = b.top(scores, "active")
+    at = b.op("Sub", "active", b.ints(1))
+    least, last = (b.op("Gather", v, at, axis=-1) for v in (values, places))
+    behind = b.op("Greater", b.arange(b.item("shape", 1)), last)
+    tied = b.op("And", behind, b.op("Not", b.op("Greater", scores, least)))
+    return b.op("Or", tied, b.op("Less", scores, least))
+
+
+def _gated(b: Body, weights: str, skipped: str) -> None:
+    """``weights`` are float32 [K, padded N]; ``skipped`` is bool like x."""
+    passed = b.op("Where", skipped, b.constant(0, np.float32), "x")
     b.affine(b.op("MatMul", passed, b.leading(weights, b.op("Gather", "shape", b.ints(1, 0), axis=0))))
 
 
 def gated_matmul(b: Body) -> None:
     """Products of the inputs that pass a gate with float32 weights."""
-    _gated(b, "weights")
+    _gated(b, "weights", _below(b))
 
 
 def gated_rf8_matmul(b: Body) -> None:
     """Products of the inputs that pass a gate with RF8 weights."""
-    _gated(b, b.rf8_values())
+    _gated(b, b.rf8_values(), _below(b))
+
+
+def gated_topk_matmul(b: Body) -> None:
+    """Products of the inputs of each row that matter most with float32 weights."""
+    _gated(b, "weights", _beyond(b))
+
+
+def gated_topk_rf8_matmul(b: Body) -> None:
+    """Products of the inputs of each row that matter most with RF8 weights."""
+    _gated(b, b.rf8_values(), _beyond(b))
 
 
 def block_sparse_decode(b: Body) -> None:

@@ -30,6 +30,15 @@ class Body:
         self.nodes.append(helper.make_node(op_type, inputs, [output], **attributes))
         return output
 
+    def top(self, scores: str, count: str) -> tuple[str, str]:
+        """The ``count`` (int64 [1]) largest of each row in order, of equal ones the first, and their places, int64.
+
+        Needs opset 10.
+        """
+        values = self.op("TopK", scores, count)
+        self.nodes[-1].output.append(f"{values}.places")
+        return values, f"{values}.places"
+
     def same_attributes(self, *names: str) -> None:
         """Give the last node these attributes of the node that the function stands for."""
         for name in names:

@@ -56,10 +56,13 @@ class _Protos:
     prefix: str
     nodes: list[NodeProto]
 
-    def op(self, op: str, inputs: Sequence[str], *, outputs: int = 1, **attributes: Any) -> str:
+    def op(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        return self.split(op, inputs, 1, **attributes)[0]
+
+    def split(self, op: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
         names = [f"{self.prefix}.{len(self.nodes)}.{place}" for place in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, **attributes))
-        return names[0]
+        return names
 
     def constant(self, values: npt.NDArray[Any], hint: str) -> str:
         return self.op("Constant", [], value=numpy_helper.from_array(values, hint))

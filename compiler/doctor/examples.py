@@ -80,24 +80,28 @@ def _block_sparse_rf8(rng: np.random.Generator) -> Operands:
     return _sparse(rng, _rf8_codes(rng), "codes")
 
 
-def _gated_by(rng: np.random.Generator, values: npt.NDArray[Any], name: str) -> Operands:
+def _gated_by(rng: np.random.Generator, values: npt.NDArray[Any], name: str, limit: Operands) -> Operands:
     from regc.runtime_ops.formats import gated  # noqa: PLC0415
 
     return {
         name: gated.pack(values),
         "norms": (rng.random(INPUTS) + 0.5).astype(np.float32),
-        "threshold": np.array([0.5], np.float32),
+        **limit,
         "shape": np.array([OUTPUTS, INPUTS], np.int64),
         **_affine(rng),
     }
 
 
-def _gated(rng: np.random.Generator) -> Operands:
-    return _gated_by(rng, rng.standard_normal((OUTPUTS, INPUTS)).astype(np.float32), "weights")
+THRESHOLD = {"threshold": np.array([0.5], np.float32)}
+ACTIVE = {"active": np.array([INPUTS // 3], np.int64)}
 
 
-def _gated_rf8(rng: np.random.Generator) -> Operands:
-    return _gated_by(rng, _rf8_codes(rng), "codes")
+def _gated(rng: np.random.Generator, limit: Operands) -> Operands:
+    return _gated_by(rng, rng.standard_normal((OUTPUTS, INPUTS)).astype(np.float32), "weights", limit)
+
+
+def _gated_rf8(rng: np.random.Generator, limit: Operands) -> Operands:
+    return _gated_by(rng, _rf8_codes(rng), "codes", limit)
 
 
 def _table(rng: np.random.Generator, name: str) -> Operands:
@@ -131,8 +135,10 @@ KERNELS: dict[str, tuple[Callable[[np.random.Generator], Operands], bool]] = {
     "RF8MatMul": (_rf8, False),
     "BlockSparseMatMul": (_block_sparse, False),
     "BlockSparseRF8MatMul": (_block_sparse_rf8, False),
-    "GatedMatMul": (_gated, False),
-    "GatedRF8MatMul": (_gated_rf8, False),
+    "GatedMatMul": (partial(_gated, limit=THRESHOLD), False),
+    "GatedRF8MatMul": (partial(_gated_rf8, limit=THRESHOLD), False),
+    "GatedTopKMatMul": (partial(_gated, limit=ACTIVE), False),
+    "GatedTopKRF8MatMul": (partial(_gated_rf8, limit=ACTIVE), False),
     **{name: (partial(_table, name=name), True) for name in GATHERS},
 }
 """The operators that the library has, with example operands, and whether kernel and body must agree bit for

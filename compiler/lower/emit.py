@@ -48,15 +48,19 @@ class Emitter:
         self.name = name
         self.nodes: list[gs.Node] = []
 
-    def op(
-        self, op: str, inputs: Sequence[gs.Tensor], *, domain: str = "", outputs: int = 1, **attributes: Any
-    ) -> gs.Variable:
-        """Append a node and return its first output."""
+    def op(self, op: str, inputs: Sequence[gs.Tensor], *, domain: str = "", **attributes: Any) -> gs.Variable:
+        """Append a node of one output and return that."""
+        return self.split(op, inputs, 1, domain=domain, **attributes)[0]
+
+    def split(
+        self, op: str, inputs: Sequence[gs.Tensor], outputs: int, *, domain: str = "", **attributes: Any
+    ) -> list[gs.Variable]:
+        """Append a node and return its outputs."""
         made = [gs.Variable(self.operands.model.fresh_name(f"{self.name}.{op}")) for _ in range(outputs)]
         node = gs.Node(op, name=made[0].name, attrs=attributes, inputs=list(inputs), outputs=made)
         node.domain = domain or None
         self.nodes.append(node)
-        return made[0]
+        return made
 
     def constant(self, values: npt.NDArray[Any], hint: str) -> gs.Constant:
         """A small constant, shared by content."""

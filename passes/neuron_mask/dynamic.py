@@ -11,7 +11,7 @@ from regc.compiler.passes import SiteInfo
 from regc.compiler.statistics import Statistics
 from regc.compiler.terms import Dense
 from regc.passes.feedback import towards
-from regc.passes.neuron_mask.term import Gated
+from regc.passes.neuron_mask.term import Gated, operator
 from regc.passes.neuron_mask.thresholds import Float32, compensate, gate_for
 from regc.runtime_ops import ops
 
@@ -28,7 +28,6 @@ class Skipping:
     forced: bool
 
 
-OPERATOR = "GatedMatMul"
 FORCE = "force=true skips inputs all the same"
 
 
@@ -43,13 +42,15 @@ def unfit(site: SiteInfo) -> str | None:
     return None
 
 
-def loses(site: SiteInfo, shape: tuple[int, int], share: float, inputs: Statistics | None = None) -> str | None:
+def loses(
+    site: SiteInfo, shape: tuple[int, int], share: float, inputs: Statistics | None = None, *, topk: bool = False
+) -> str | None:
     """Why skipping would not be faster, in words; None where it is, or where rows of a product are not known.
 
     ``share`` of the inputs of a row are used, on average.
     """
     rows = site.rows if inputs is None else inputs.product_rows(site.rows)
-    found = ops.loses(OPERATOR, shape, rows, share)
+    found = ops.loses(operator(coded=False, topk=topk), shape, rows, share)
     return None if found is None else f"{found}; {FORCE}"
 
 

@@ -69,8 +69,7 @@ class NeuronMask(Pass):
     )
     select: Literal["threshold", "topk"] = option(
         "threshold",
-        "by one threshold for all rows, a quantile over the calibration rows, or exactly so many of each row (topk): a "
-        "reference in standard operators, which gains no speed",
+        "by one threshold for all rows, a quantile over the calibration rows, or exactly so many of each row (topk)",
     )
     centre: bool = option(True, "skipped inputs count as what they mostly are, not as zero")
     compensate: bool = option(True, "what is used makes up for what is skipped, by least squares")
@@ -107,8 +106,8 @@ class NeuronMask(Pass):
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
         reason = unfit(site)
-        if reason is None and not self._unhurried:
-            reason = loses(site, shape, 0.0 if self.shares else 1 - self.sparsity)
+        if reason is None and not self.force:
+            reason = loses(site, shape, 0.0 if self.shares else 1 - self.sparsity, topk=self.select == "topk")
         return Refusal(reason) if reason else Preview(f"{self.sparsity:.0%} skipped (float32)", None)
 
     def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
@@ -161,7 +160,7 @@ class NeuronMask(Pass):
         return self if found is None else found
 
     def _loses(self, site: SiteInfo, shape: tuple[int, int], sparsity: float, inputs: Statistics) -> str | None:
-        return None if self._unhurried else loses(site, shape, 1 - sparsity, inputs)
+        return None if self.force else loses(site, shape, 1 - sparsity, inputs, topk=self.select == "topk")
 
     @property
     def settles(self) -> float | None:  # noqa: D102
@@ -185,8 +184,3 @@ class NeuronMask(Pass):
         if self.keep is None:
             return polarized(units, self.compensate)
         return masked(units, max(1, round(self.keep * units.units)), self.score, self.basis, compensate=self.compensate)
-
-    @property
-    def _unhurried(self) -> bool:
-        """Whether it need not be faster."""
-        return self.force or self.select == "topk"

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from regc.passes.neuron_mask.trainable import GatedWeights
 
 Float32 = npt.NDArray[np.float32]
+Limit = npt.NDArray[np.float32] | npt.NDArray[np.int64]
+"""What inputs have to reach, float32 ``[1]``, or how many of them a row uses, int64 ``[1]``."""
 T = TypeVar("T")
+
+
+def operator(*, coded: bool, topk: bool) -> str:
+    """The name of the operator that gates weights, RF8 ``coded`` or not, by top-k or by a threshold."""
+    return f"Gated{'TopK' * topk}{'RF8' * coded}MatMul"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +54,30 @@ class Gated(Filtered):
         """An infinite or undefined activation is used, as by the operators."""
         x = self.prepare(writer, x)
         scores = writer.op("Mul", [writer.op("Abs", [x]), writer.constant(self.gate.norms, "norms")])
-        keep = self.gate.keep
-        if keep is None:
-            least = writer.constant(self._threshold, "threshold")
+        if self.gate.keep is None:
+            skipped = writer.op("Less", [scores, writer.constant(self._limit, "threshold")])
         else:
-            largest = writer.op("TopK", [scores, writer.constant(np.array([keep]), "keep")], outputs=2)
-            least = writer.op("Gather", [largest, writer.constant(np.array([keep - 1]), "last")], axis=-1)
-        used = writer.op("Not", [writer.op("Less", [scores, least])])
+            skipped = self._beyond(writer, scores, self.gate.keep)
+        used = writer.op("Not", [skipped])
         return writer.op("Mul", [x, writer.op("Cast", [used], to=int(TensorProto.FLOAT))])
+
+    def _beyond(self, writer: Writer[T], scores: T, keep: int) -> T:
+        """Which inputs are not among the ``keep`` largest of their row, as the body of GatedTopKMatMul tells."""
+        infinity = writer.constant(np.array(np.inf, np.float32), "infinity")
+        scores = writer.op("Where", [writer.op("IsNaN", [scores]), infinity, scores])
+        largest = writer.split("TopK", [scores, writer.constant(np.array([keep]), "keep")], 2)
+        at = writer.constant(np.array([keep - 1]), "last")
+        least, last = (writer.op("Gather", [values, at], axis=-1) for values in largest)
+        behind = writer.op("Greater", [writer.constant(np.arange(self.shape[1]), "places"), last])
+        tied = writer.op("And", [behind, writer.op("Not", [writer.op("Greater", [scores, least])])])
+        return writer.op("Or", [tied, writer.op("Less", [scores, least])])
 
     @cached_property
     def operand(self) -> GatedOperand | None:
-        """None for what no operator gates: other codes, and thresholds that each row has to find."""
-        if self.gate.keep is not None or not isinstance(self.inner, Dense | RF8Term):
+        """None for what no operator gates: other codes."""
+        if not isinstance(self.inner, Dense | RF8Term):
             return None
-        return GatedOperand(self.inner, self.gate.norms, self._threshold, self._share, self.forced)
+        return GatedOperand(self.inner, self.gate.norms, self._limit, self._share, self.forced)
 
     def trainable(self, inner: Trainable) -> GatedWeights:  # noqa: D102
         from regc.passes.neuron_mask.trainable import GatedWeights  # noqa: PLC0415 - PyTorch
@@ -69,8 +85,9 @@ class Gated(Filtered):
         return GatedWeights(self, inner)
 
     @property
-    def _threshold(self) -> Float32:
-        return np.array([self.gate.threshold], np.float32)
+    def _limit(self) -> Limit:
+        keep = self.gate.keep
+        return np.array([self.gate.threshold], np.float32) if keep is None else np.array([keep], np.int64)
 
     @property
     def _share(self) -> float:
@@ -96,7 +113,7 @@ class GatedOperand(Operated):
 
     values: Dense | RF8Term
     norms: Float32
-    threshold: Float32
+    limit: Limit
     share: float
     forced: bool = False
 
@@ -110,7 +127,7 @@ class GatedOperand(Operated):
     @property
     def nbytes(self) -> int:  # noqa: D102
         size = 1 if isinstance(self.values, RF8Term) else np.dtype(np.float32).itemsize
-        return gated.packed_nbytes(self.shape, size) + 2 * np.dtype(np.int64).itemsize
+        return gated.packed_nbytes(self.shape, size) + self.limit.nbytes + 2 * np.dtype(np.int64).itemsize
 
     @property
     def work(self) -> int:  # noqa: D102
@@ -122,7 +139,7 @@ class GatedOperand(Operated):
 
     @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102
-        return ("GatedRF8MatMul" if isinstance(self.values, RF8Term) else "GatedMatMul",)
+        return (operator(coded=isinstance(self.values, RF8Term), topk=self._counted),)
 
     @property
     def decoder(self) -> str:
@@ -133,18 +150,23 @@ class GatedOperand(Operated):
         """
         raise TypeError("a gated weight is multiplied by, never decoded")
 
-    def nbits(self, blocks: object) -> NBits | str | None:  # noqa: D102
-        return "no operator of ONNX Runtime skips inputs"
+    def nbits(self, blocks: object) -> NBits | str | None:
+        """Nothing is like it. Top-k may be asked for all the same, as a reference in standard operators."""
+        return None if self._counted else "no operator of ONNX Runtime skips inputs"
 
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
         coded = isinstance(self.values, RF8Term)
         return {
             "codes" if coded else "weights": gated.pack(self._matrix()),
             "norms": self.norms,
-            "threshold": self.threshold,
+            "active" if self._counted else "threshold": self.limit,
             "scale": self.values.scale if isinstance(self.values, RF8Term) else np.ones(self.shape[0], np.float32),
             "shape": np.array(self.shape, np.int64),
         }
+
+    @property
+    def _counted(self) -> bool:
+        return self.limit.dtype == np.int64
 
     def _matrix(self) -> npt.NDArray[np.generic]:
         """The values to be packed, float32 or codes ``[N, K]``."""

@@ -47,8 +47,8 @@ _SEEN = 256
 class Gate:
     """Which inputs of a row are used, of ``z = x - centre`` (None: of x itself).
 
-    Input j is used unless ``|z[j]| * norms[j]`` is below ``threshold``, or below the ``keep``-th largest of these
-    products of its row, if ``keep`` is given. ``norms`` and ``centre`` are float32 ``[K]``.
+    Input j is used unless ``|z[j]| * norms[j]`` is below ``threshold``; or, if ``keep`` is given, if this product is
+    among the ``keep`` largest of its row, of equal ones the first. ``norms`` and ``centre`` are float32 ``[K]``.
     """
 
     norms: Float32
@@ -65,12 +65,16 @@ class Gate:
         return np.abs(self.moved(rows)) * self.norms
 
     def used(self, rows: Float32) -> npt.NDArray[np.bool_]:
-        """Which inputs of each row are used; those that are not numbers are."""
+        """Which inputs of each row are used. What is not a number is above a threshold, and counts as infinity."""
         scores = self.scores(rows)
         if self.keep is None:
             return ~(scores < np.float32(self.threshold))
+        scores = np.where(np.isnan(scores), np.float32(np.inf), scores)
         place = scores.shape[-1] - self.keep
-        return ~(scores < np.partition(scores, place, axis=-1)[..., place, None])
+        least = np.partition(scores, place, axis=-1)[..., place, None]
+        above, equal = scores > least, scores == least
+        room = self.keep - above.sum(-1, keepdims=True)
+        return above | (equal & (equal.cumsum(-1) <= room))
 
     def enter(self, rows: Float32) -> Float32:
         """What is multiplied in place of rows: z, zero where it is not used."""

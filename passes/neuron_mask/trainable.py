@@ -30,11 +30,18 @@ class GatedWeights(Trainable):
     def multiply(self, x: Tensor) -> Tensor:  # noqa: D102
         x = x - self.centre
         with torch.no_grad():
-            scores = x.abs() * self.norms
-            keep = self.like.gate.keep
-            least = scores.topk(keep, dim=-1).values[..., -1:] if keep is not None else self.like.gate.threshold
-            used = (scores >= least).to(x.dtype)
+            used = self._used(x.abs() * self.norms).to(x.dtype)
         return self.inner.multiply(x * used) + self.offset
+
+    def _used(self, scores: Tensor) -> Tensor:
+        """bool like scores, as :meth:`regc.passes.neuron_mask.thresholds.Gate.used` tells of numbers."""
+        keep = self.like.gate.keep
+        if keep is None:
+            return scores >= self.like.gate.threshold
+        least = scores.topk(keep, dim=-1).values[..., -1:]
+        above, equal = scores > least, scores == least
+        room = keep - above.sum(-1, keepdim=True)
+        return above | (equal & (equal.cumsum(-1) <= room))
 
     def term(self) -> Gated:  # noqa: D102
         plain = self.like.offset is None and not self.offset.any()

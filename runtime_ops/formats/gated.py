@@ -1,10 +1,11 @@
 """Gated weights (WINA, arXiv 2505.19427): inputs that matter little to a row of activations are skipped.
 
 Input j of a row x passes unless ``|x[j]| * norms[j] < threshold``, with ``norms[j]`` the norm of the weights of that
-input, so that the threshold bounds what a skipped input would have added. To be skipped, the weights of an input must
-lie together: they are stored transposed, ``[K, 16 * ceil(N/16)]``, padded with zeros, as float32 or as RF8 codes
-(``rf8.VALUES``). A processor that skips reads whole rows of it; on a GPU neighbouring threads read neighbouring
-outputs. ``norms`` is float32 ``[K]``, ``threshold`` float32 ``[1]``: zero lets everything pass.
+input, so that the threshold bounds what a skipped input would have added; or it passes if this product is among the
+``active`` largest of its row. To be skipped, the weights of an input must lie together: they are stored transposed,
+``[K, 16 * ceil(N/16)]``, padded with zeros, as float32 or as RF8 codes (``rf8.VALUES``). A processor that skips reads
+whole rows of it; on a GPU neighbouring threads read neighbouring outputs. ``norms`` is float32 ``[K]``, ``threshold``
+float32 ``[1]``: zero lets everything pass. In its place ``active`` is int64 ``[1]``.
 
 Weights must be finite: a dense product takes zeros for the activations that do not pass.
 """
@@ -40,5 +41,5 @@ def input_norms(weight: Float32) -> Float32:
 
 
 def packed_nbytes(shape: tuple[int, int], value_bytes: int) -> int:
-    """Bytes of values, norms, threshold and scales of a weight of this shape ``(N, K)``."""
-    return shape[1] * (-(-shape[0] // TILE) * TILE * value_bytes + 4) + 4 + 4 * shape[0]
+    """Bytes of values, norms and scales of a weight of this shape ``(N, K)``."""
+    return shape[1] * (-(-shape[0] // TILE) * TILE * value_bytes + 4) + 4 * shape[0]

@@ -15,6 +15,10 @@ _ROUNDED = (
 _ROUNDED_ON_CUDA = (
     " The CUDA provider rounds more than eight rows to float16 in the same way, and adds the products up in float32."
 )
+_TOP = (
+    " but for the inputs of the `active` largest |x * norms| of each row, 1 to K: as TopK has them, of equal ones the "
+    "first. NaN counts as infinity."
+)
 PRODUCTS = (
     Operator(
         "TernaryMatMul",
@@ -95,6 +99,22 @@ PRODUCTS = (
         "y = gated(x) * transpose(W) + bias for RF8 W; gated(x) is x, zero where |x| * norms < threshold." + _ROUNDED,
         bodies.gated_rf8_matmul,
         since_opset=9,
+        region=regions.GATED_RF8,
+    ),
+    Operator(
+        "GatedTopKMatMul",
+        ("x", "weights", "norms", "active", "scale", "bias", "shape"),
+        "y = gated(x) * transpose(W) + bias for finite W; gated(x) is x, zero" + _TOP,
+        bodies.gated_topk_matmul,
+        since_opset=10,
+        region=regions.GATED,
+    ),
+    Operator(
+        "GatedTopKRF8MatMul",
+        ("x", "codes", "norms", "active", "scale", "bias", "shape"),
+        "y = gated(x) * transpose(W) + bias for RF8 W; gated(x) is x, zero" + _TOP + _ROUNDED,
+        bodies.gated_topk_rf8_matmul,
+        since_opset=10,
         region=regions.GATED_RF8,
     ),
 )

@@ -66,7 +66,7 @@ inline void check_sparse(Random& random, cuda::Format format) {
 }
 
 inline void check_gated(Random& random, cuda::Format format) {
-  const bool coded = format == cuda::Format::gated_rf8;
+  const bool coded = DeviceGated::is_coded(format);
   const Size size = drawn_size(random);
   const GatedProblem problem(random, size, coded ? 1 : 4);
   const kernels::GatedMatrix& w = problem.weight;
@@ -75,7 +75,8 @@ inline void check_gated(Random& random, cuda::Format format) {
   Exact<float> expected(size.rows * size.outputs);
   Exact<float> gated(size.rows * size.inputs);
   const auto& kernels = kernels::generic::kKernels;
-  kernels.gate({&w, o.exact.data(), size.rows, gated.data(), nullptr, nullptr, nullptr});
+  const auto gate = DeviceGated::is_counted(format) ? kernels.gate_top : kernels.gate;
+  gate({&w, o.exact.data(), size.rows, gated.data(), nullptr, nullptr, nullptr});
   kernels::GatedTask task{};
   task.x_stride = size.inputs;
   task.weight = &w;

@@ -67,13 +67,22 @@ struct DeviceSparse {
 
 struct DeviceGated {
   DeviceGated(const kernels::GatedMatrix& w, const Size& size, cuda::Format format)
-      : values(copied(w.values, size.inputs * size.tiles() * kTile *
-                                    (format == cuda::Format::gated ? sizeof(float) : 1))),
+      : values(copied(w.values, size.inputs * size.tiles() * kTile * (is_coded(format) ? 1 : sizeof(float)))),
         threshold(w.threshold),
         weight(affine_of(w, format)) {
     weight.codes = values.data();
     weight.norms = w.norms;
-    weight.threshold = &threshold;
+    if (is_counted(format)) {
+      weight.active = w.active;
+    } else {
+      weight.threshold = &threshold;
+    }
+  }
+  static bool is_coded(cuda::Format format) {
+    return format == cuda::Format::gated_rf8 || format == cuda::Format::gated_topk_rf8;
+  }
+  static bool is_counted(cuda::Format format) {
+    return format == cuda::Format::gated_topk || format == cuda::Format::gated_topk_rf8;
   }
   Exact<uint8_t> values;
   float threshold;

@@ -52,6 +52,8 @@ int main(int count, char** arguments) {
       {"sparse_rf8", Format::sparse_rf8, check_sparse},
       {"gated", Format::gated, check_gated},
       {"gated_rf8", Format::gated_rf8, check_gated},
+      {"gated_topk", Format::gated_topk, check_gated},
+      {"gated_topk_rf8", Format::gated_topk_rf8, check_gated},
   };
   int failed = 0;
   try {

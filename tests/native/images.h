@@ -1,7 +1,7 @@
 // Checks of the kernels of convolutions.
 #pragma once
 
-#include "checks.h"
+#include "compare.h"
 
 namespace regc::test {
 

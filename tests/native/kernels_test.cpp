@@ -5,12 +5,14 @@
 // What is checked of each, on random operands: the same results as the generic kernel; nothing written outside of the
 // output; nothing read outside of the operands, which end where their memory ends (a sanitizer has to watch); any cut
 // into tiles, run by several threads at once. Operands are aligned as their element type demands and no more.
-// A row of kernels.inc without a function check_<name> in checks.h or images.h does not compile.
+// A row of kernels.inc without a function check_<name> in one of the headers below does not compile.
 #include <cstdio>
 #include <cstdlib>
 
-#include "checks.h"
+#include "gated.h"
 #include "images.h"
+#include "packed.h"
+#include "sparse.h"
 
 namespace {
 

@@ -123,7 +123,7 @@ class SparseProblem {
   std::unique_ptr<Exact<uint8_t>> values_;
 };
 
-// Weights input by input, with norms and a threshold that some inputs pass.
+// Weights input by input, with norms, a threshold that some inputs pass and a number of them.
 class GatedProblem {
  public:
   GatedProblem(Random& random, const Size& size, size_t value_bytes)
@@ -137,6 +137,7 @@ class GatedProblem {
     weight.values = values_.data();
     weight.norms = norms_.data();
     weight.threshold = static_cast<float>(random() % 3) / 2;
+    weight.active = random() % 4 == 0 ? size.inputs : between(random, 1, size.inputs);
   }
   kernels::GatedMatrix weight{};
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +9,14 @@ import onnx
 import pytest
 
 from regc.compiler import compile_model
+from regc.compiler.calibration.filtering import put_filter
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Refusal, SiteInfo
 from regc.compiler.statistics import Statistics
 from regc.compiler.terms import Dense, Product
 from regc.passes import RF8, LowRank, NeuronMask, Ternary
 from regc.passes.neuron_mask.term import Gated
+from regc.passes.neuron_mask.thresholds import Gate
 from support import model, normal, op_types, run
 
 Float32 = npt.NDArray[np.float32]
@@ -51,24 +53,27 @@ def fitted(pass_: NeuronMask, weight: Float32, site: MakeSite) -> Gated:
 # --- the term -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("select", ["threshold", "topk"])
 @pytest.mark.parametrize("coded", [False, True])
 def test_the_operator_computes_what_the_term_multiplies(
-    coded: bool, site: MakeSite, matmul: Callable[..., Any]
+    coded: bool, select: Literal["threshold", "topk"], site: MakeSite, matmul: Callable[..., Any]
 ) -> None:
     weight = normal(70, 101)
-    term = fitted(NeuronMask(centre=False, compensate=False), weight, site)
+    term = fitted(NeuronMask(centre=False, compensate=False, select=select), weight, site)
     np.testing.assert_array_equal(term.dense(), weight)
     if coded:
         changed = term.map_leaves(lambda leaf, path: RF8().fit(leaf, site(weight.shape)))  # type: ignore[arg-type]
         assert isinstance(changed, Gated)
         term = changed
     assert term.operand is not None
-    assert term.operand.matmuls == (("GatedRF8MatMul" if coded else "GatedMatMul"),)
-    assert term.label == f"50% skipped ({'rf8' if coded else 'float32'})"
+    topk = select == "topk"
+    assert term.operand.matmuls == (f"Gated{'TopK' * topk}{'RF8' * coded}MatMul",)
+    assert term.label == f"50% skipped{' by top-k' * topk} ({'rf8' if coded else 'float32'})"
     assert term.nbytes == sum(v.nbytes for v in term.operand.operands().values())
     assert term.work == pytest.approx(0.5 * weight.size, rel=0.01)
     x = normal(4, 101, seed=5)
-    used = np.abs(x) * np.linalg.norm(weight, axis=0) >= term.gate.threshold
+    scores = np.abs(x) * np.linalg.norm(weight, axis=0)
+    used = scores >= (np.sort(scores, axis=1)[:, [50]] if topk else term.gate.threshold)
     np.testing.assert_allclose(term.multiply(x), (x * used) @ term.dense().T, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(matmul(term.operand, x), term.multiply(x), rtol=1e-4, atol=1e-5)
 
@@ -148,7 +153,7 @@ def test_bad_options(options: dict[str, Any], words: str) -> None:
 # --- in a model ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", ["}", ",sparsity=0.65},rf8"])
+@pytest.mark.parametrize("options", ["}", ",sparsity=0.65},rf8", ",select=topk,sparsity=0.65},rf8"])
 def test_a_model_runs_with_and_without_the_library(options: str) -> None:
     proto, feeds = two_layers(), one_row_feeds()
     pipeline = f"neuron-mask{{mode=dynamic,allocate=uniform{options}"
@@ -156,7 +161,8 @@ def test_a_model_runs_with_and_without_the_library(options: str) -> None:
     compiled = result.model.to_proto()
     onnx.checker.check_model(compiled)
     codes = "RF8" * pipeline.endswith("rf8")
-    assert {f"ai.regc::Gated{codes}MatMulRelu", f"ai.regc::Gated{codes}MatMul"} <= set(op_types(compiled))
+    operator = f"ai.regc::Gated{'TopK' * ('topk' in pipeline)}{codes}MatMul"
+    assert {f"{operator}Relu", operator} <= set(op_types(compiled))
     gains = {"error": 0.0, "all": 0.0}
     for feed in feeds[:20]:
         (wanted,), (ours,), (body,) = run(proto, feed), run(compiled, feed, library=True), run(compiled, feed)
@@ -167,7 +173,7 @@ def test_a_model_runs_with_and_without_the_library(options: str) -> None:
     for record in result.records:
         assert record.output_error is not None
         assert 0 < record.output_error < 0.4
-        assert f"{65 if codes else 50}% skipped" in record.after
+        assert f"{65 if codes else 50}% skipped{' by top-k' * ('topk' in pipeline)}" in record.after
 
 
 def test_nothing_changes_where_almost_nothing_is_skipped() -> None:
@@ -178,7 +184,7 @@ def test_nothing_changes_where_almost_nothing_is_skipped() -> None:
         np.testing.assert_allclose(run(compiled, feed, library=True)[0], run(proto, feed)[0], rtol=1e-4, atol=1e-4)
 
 
-def test_exact_top_k_runs_on_standard_operators() -> None:
+def test_target_stock_has_top_k_in_standard_operators() -> None:
     proto, feeds = two_layers(), one_row_feeds()
     result = compile_model(
         proto, "neuron-mask{select=topk,sparsity=0.25,allocate=uniform}", calibration=feeds, target="stock"
@@ -190,6 +196,19 @@ def test_exact_top_k_runs_on_standard_operators() -> None:
     x = one_row_feeds(1)[0]
     error = np.linalg.norm(run(compiled, x)[0] - run(proto, x)[0]) / np.linalg.norm(run(proto, x)[0])
     assert 0 < error < 0.3
+
+
+def test_of_equal_activations_the_first_are_used(matmul: Callable[..., Any]) -> None:
+    """By the term, its operator and standard operators."""
+    term = Gated(Dense(normal(40, 24)), None, Gate(np.ones(24, np.float32), 0.0, 7))
+    assert term.operand is not None
+    x = np.random.default_rng(1).integers(-2, 3, (30, 24)).astype(np.float32)
+    assert (term.gate.used(x).sum(1) == 7).all()
+    assert (np.flatnonzero(term.gate.used(np.full((1, 24), np.nan, np.float32))) == np.arange(7)).all()
+    proto = model("g (float[n,24] x) => (float[n,40] product) { product = MatMul(x, w) }", w=term.dense().T.copy())
+    put_filter(proto.graph, "product", term)
+    for product in (run(proto, {"x": x})[0], matmul(term.operand, x)):
+        np.testing.assert_allclose(product, term.multiply(x), rtol=1e-5, atol=1e-5)
 
 
 def test_ternary_codes_are_gated_by_standard_operators() -> None:

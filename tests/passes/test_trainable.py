@@ -134,6 +134,15 @@ def test_gated_weights_multiply_what_passes_the_gate(inner: str, keep: int | Non
             parameter.data -= 1e-3 * parameter.grad
 
 
+def test_of_equal_activations_as_many_are_used_as_by_the_term() -> None:
+    term = Gated(TERMS["dense"], None, Gate(np.ones(70, np.float32), 0.0, 20))
+    weights = trainable(term, {TERMS["dense"]: WEIGHT.values})
+    assert weights is not None
+    rows = np.random.default_rng(1).integers(-2, 3, (50, 70)).astype(np.float32)
+    found = weights.multiply(torch.from_numpy(rows)).detach().numpy()
+    np.testing.assert_allclose(found, term.multiply(rows), rtol=1e-4, atol=1e-4)
+
+
 def test_rows_are_those_of_the_matrix() -> None:
     for name in ("rf8", "ternary"):
         weights, indices = in_training(name), torch.tensor([[3, 0], [36, 3]])

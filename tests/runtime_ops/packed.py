@@ -27,7 +27,9 @@ ISAS = ("generic", "avx2", "avxvnni", "avx512")
 HALVES = "avx512fp16"
 """The one that multiplies RF8 weights by many rows in float16."""
 SPARSE = ("BlockSparseMatMul", "BlockSparseRF8MatMul")
-GATED = ("GatedMatMul", "GatedRF8MatMul")
+BY_THRESHOLD = ("GatedMatMul", "GatedRF8MatMul")
+BY_RANK = ("GatedTopKMatMul", "GatedTopKRF8MatMul")
+GATED = (*BY_THRESHOLD, *BY_RANK)
 INT8 = ("TernaryMatMul", "Ternary5MatMul")
 """With int8 activations: kernel, body and reference agree bit for bit."""
 TERNARY = (*INT8, "TernaryMatMulFloat", "Ternary5MatMulFloat")
@@ -96,21 +98,34 @@ def _sparse(op: str, shape: tuple[int, int], block: int, random: np.random.Gener
 
 
 def _gated(op: str, shape: tuple[int, int], random: np.random.Generator) -> Weights:
-    """With a threshold that lets through all, most or some of activations of magnitude 1."""
-    exact = op == "GatedMatMul"
+    """With a threshold that lets through all, most or some of activations of magnitude 1, or with a number of them."""
+    exact = "RF8" not in op
     matrix = random.standard_normal(shape).astype(np.float32) if exact else _codes(shape, random)
-    return {
-        "weights" if exact else "codes": gated.pack(matrix),
-        "norms": random.uniform(0.5, 2, shape[1]).astype(np.float32),
+    norms = random.uniform(0.5, 2, shape[1]).astype(np.float32)
+    limits = {
         "threshold": random.choice([0, 0.5, 1], 1).astype(np.float32),
+        "active": random.integers(1, shape[1] + 1, 1),
     }
+    limit = "threshold" if op in BY_THRESHOLD else "active"
+    return {"weights" if exact else "codes": gated.pack(matrix), "norms": norms, limit: limits[limit]}
 
 
 def passed(x: Array, inputs: Mapping[str, Array]) -> Array:
     """The activations that are multiplied: of a gated operator, zeros where they do not pass."""
     if "norms" not in inputs:
         return x
-    return np.where(np.abs(x) * inputs["norms"] < inputs["threshold"], np.float32(0), x)
+    scores = np.abs(x) * inputs["norms"]
+    if "threshold" in inputs:
+        return np.where(scores < inputs["threshold"], np.float32(0), x)
+    return np.where(top(scores, int(inputs["active"][0])), x, np.float32(0))
+
+
+def top(scores: Array, count: int) -> Array:
+    """bool like scores: the largest of each row, of equal ones the first; NaN counts as infinity."""
+    order = np.argsort(-np.nan_to_num(scores, nan=np.inf, posinf=np.inf), axis=-1, kind="stable")
+    chosen = np.zeros(scores.shape, bool)
+    np.put_along_axis(chosen, order[..., :count], True, axis=-1)
+    return chosen
 
 
 def dense(op: str, inputs: Mapping[str, Array]) -> Array:

@@ -99,7 +99,7 @@ def test_gated_weights_round_trip(codes: np.ndarray) -> None:
     assert packed.shape == (inputs, -(-outputs // 16) * 16)
     assert not packed[:, outputs:].any()
     np.testing.assert_array_equal(gated.unpack(packed, outputs), codes)
-    assert gated.packed_nbytes(codes.shape, value_bytes=1) == packed.nbytes + 4 * (inputs + 1 + outputs)
+    assert gated.packed_nbytes(codes.shape, value_bytes=1) == packed.nbytes + 4 * (inputs + outputs)
 
 
 def test_norms_of_inputs() -> None:

@@ -47,6 +47,7 @@ CASES = {
     "sparse_rf8_stream": ("BlockSparseRF8MatMul", (1, 3)),
     "sparse_rf8_panel": ("BlockSparseRF8MatMul", (4, 40)),
     "gate": ("GatedMatMul", (1, 20)),
+    "gate_top": ("GatedTopKMatMul", (1, 20)),
     "gated_stream": ("GatedMatMul", (1, 8)),
     "gated_panel": ("GatedMatMul", (9, 40)),
     "gated_rf8_stream": ("GatedRF8MatMul", (1, 8)),

@@ -123,23 +123,29 @@ GATED: dict[str, tuple[Change, str]] = {
     "more inputs": (replace("shape", [20, 41]), r"has shape \[40, 32\], expected \[41, 32\] for shape"),
     "more outputs": (replace("shape", [33, 40]), r"has shape \[40, 32\], expected \[40, 48\] for shape"),
     "short norms": (replace("norms", np.ones(39), np.float32), r"norms has shape \[39\], expected \[40\] for"),
-    "scalar threshold": (replace("threshold", 1, np.float32), r"threshold has shape \[\], expected \[1\]"),
-    "thresholds": (replace("threshold", np.ones(40), np.float32), r"threshold has shape \[40\], expected \[1\]"),
     "short scale": (replace("scale", np.ones(1), np.float32), r"scale has shape \[1\], expected \[20\]"),
     "long bias": (replace("bias", np.ones(21), np.float32), r"bias has shape \[21\], expected \[20\] or \[1\]"),
 }
+BY_THRESHOLD = {
+    **GATED,
+    "scalar threshold": (replace("threshold", 1, np.float32), r"threshold has shape \[\], expected \[1\]"),
+    "thresholds": (replace("threshold", np.ones(40), np.float32), r"threshold has shape \[40\], expected \[1\]"),
+}
+BY_RANK = {
+    **GATED,
+    "no number": (replace("active", []), r"active has shape \[0\], expected \[1\]"),
+    "a number for each row": (replace("active", [3, 3]), r"active has shape \[2\], expected \[1\]"),
+    "none active": (replace("active", [0]), r"active is 0, it must be 1 to K = 40"),
+    "more than all active": (replace("active", [41]), r"active is 41, it must be 1 to K = 40"),
+    "negative active": (replace("active", [-(2**63)]), r"active is -9223372036854775808, it must be 1 to K = 40"),
+}
+FLAT_WEIGHTS = (replace("weights", np.zeros(1280), np.float32), r"weights has shape \[1280\], expected")
+FLAT_CODES = (replace("codes", np.zeros(1280), np.uint8), r"codes has shape \[1280\], expected \[40, 32\]")
 MALFORMED = {
-    "GatedMatMul": {
-        **GATED,
-        "flat weights": (
-            replace("weights", np.zeros(1280), np.float32),
-            r"weights has shape \[1280\], expected",
-        ),
-    },
-    "GatedRF8MatMul": {
-        **GATED,
-        "flat codes": (replace("codes", np.zeros(1280), np.uint8), r"codes has shape \[1280\], expected \[40, 32\]"),
-    },
+    "GatedMatMul": {**BY_THRESHOLD, "flat weights": FLAT_WEIGHTS},
+    "GatedRF8MatMul": {**BY_THRESHOLD, "flat codes": FLAT_CODES},
+    "GatedTopKMatMul": {**BY_RANK, "flat weights": FLAT_WEIGHTS},
+    "GatedTopKRF8MatMul": {**BY_RANK, "flat codes": FLAT_CODES},
     "TernaryMatMul": TERNARY,
     "TernaryMatMulFloat": TERNARY,
     "Ternary5MatMul": FIVES,

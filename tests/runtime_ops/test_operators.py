@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from regc import runtime_ops
+from regc.runtime_ops import ops
 
 from .packed import (
+    BY_THRESHOLD,
     GATED,
     HALVES,
     INT8,
@@ -129,7 +131,7 @@ def test_special_values_of_block_sparse_operators(op: str) -> None:
 
 
 @pytest.mark.parametrize("name", ISAS)
-@pytest.mark.parametrize("op", GATED)
+@pytest.mark.parametrize("op", BY_THRESHOLD)
 def test_the_gate(op: str, name: str) -> None:
     """At the threshold an input passes, below it does not, NaN does; and a threshold may be fed at run time."""
     inputs = weights(op, (70, 40))
@@ -155,6 +157,7 @@ def test_the_gate(op: str, name: str) -> None:
 @pytest.mark.parametrize("op", [*SPARSE, *GATED])
 @pytest.mark.parametrize("seed", range(5))
 def test_bodies_at_every_opset(op: str, opset: int, seed: int) -> None:
+    opset = max(opset, ops.OPERATORS[op].since_opset)
     inputs = weights(op, (37, 50), seed=seed)
     x = normal(3, 50)
     proto = model(op, inputs, opset=opset)

@@ -31,7 +31,7 @@ template <class Codes>
 struct TernaryChain {
   REGC_DEVICE static size_t count(const Weight& w, size_t) { return w.inputs; }
   REGC_DEVICE static size_t place(const Weight&, size_t, size_t i) { return i; }
-  REGC_DEVICE static float gated(const Weight&, size_t, float x) { return x; }
+  REGC_DEVICE static float gated(const Weight&, size_t, size_t, float x) { return x; }
   REGC_DEVICE static float weight(const Weight& w, size_t tile, size_t i, size_t r) {
     const uint32_t block = static_cast<uint32_t>(i) / Codes::kInputs;
     const uint32_t input = static_cast<uint32_t>(i) % Codes::kInputs;
@@ -50,7 +50,7 @@ struct TernaryChain {
 struct RF8Chain {
   REGC_DEVICE static size_t count(const Weight& w, size_t) { return w.inputs; }
   REGC_DEVICE static size_t place(const Weight&, size_t, size_t i) { return i; }
-  REGC_DEVICE static float gated(const Weight&, size_t, float x) { return x; }
+  REGC_DEVICE static float gated(const Weight&, size_t, size_t, float x) { return x; }
   REGC_DEVICE static float weight(const Weight& w, size_t tile, size_t i, size_t r) {
     return rf8_value(w.codes[(tile * w.blocks + i / 4) * kUnit + rf8_place(r, i % 4)]);
   }
@@ -66,20 +66,34 @@ struct SparseChain {
     const auto column = static_cast<size_t>(w.index[first(w, tile) + (i >> w.block_log2)]);
     return (column << w.block_log2) + (i & ((size_t{1} << w.block_log2) - 1));
   }
-  REGC_DEVICE static float gated(const Weight&, size_t, float x) { return x; }
+  REGC_DEVICE static float gated(const Weight&, size_t, size_t, float x) { return x; }
   REGC_DEVICE static float weight(const Weight& w, size_t tile, size_t i, size_t r) {
     return value_of(w, ((first(w, tile) << w.block_log2) + i) * kTile + r, kCoded);
   }
 };
 
+// What an input counts in its row; NaN counts as infinity.
+REGC_DEVICE float score_of(const Weight& w, size_t k, float x) {
+  const float score = fabsf(x * w.norms[k]);
+  const float infinity = bits_float(0x7F800000U);
+  return score < infinity ? score : infinity;
+}
+
 // A NaN passes: it is not less than the threshold.
-REGC_DEVICE bool passes(const Weight& w, size_t k, float x) { return !(fabsf(x) * w.norms[k] < *w.threshold); }
+REGC_DEVICE bool passes(const Weight& w, size_t row, size_t k, float x) {
+  if (w.cuts == nullptr) return !(fabsf(x) * w.norms[k] < *w.threshold);
+  const Cut cut = w.cuts[row];
+  const float score = score_of(w, k, x);
+  return score > cut.least || (score == cut.least && k <= cut.last);
+}
 
 template <bool kCoded>
 struct GatedChain {
   REGC_DEVICE static size_t count(const Weight& w, size_t) { return w.inputs; }
   REGC_DEVICE static size_t place(const Weight&, size_t, size_t i) { return i; }
-  REGC_DEVICE static float gated(const Weight& w, size_t k, float x) { return passes(w, k, x) ? x : 0.0F; }
+  REGC_DEVICE static float gated(const Weight& w, size_t row, size_t k, float x) {
+    return passes(w, row, k, x) ? x : 0.0F;
+  }
   REGC_DEVICE static float weight(const Weight& w, size_t tile, size_t i, size_t r) {
     const size_t stride = (w.outputs + kTile - 1) / kTile * kTile;
     return value_of(w, i * stride + tile * kTile + r, kCoded);
@@ -91,7 +105,7 @@ template <class Format>
 REGC_DEVICE float activation(const ChainArgs& a, size_t tile, size_t row, size_t i) {
   const size_t k = Format::place(a.weight, tile, i);
   if (k >= a.weight.inputs) return 0.0F;
-  return Format::gated(a.weight, k, load_element(a.in.x, row * a.weight.inputs + k, a.in.type));
+  return Format::gated(a.weight, row, k, load_element(a.in.x, row * a.weight.inputs + k, a.in.type));
 }
 
 template <class Format>

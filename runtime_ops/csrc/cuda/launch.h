@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/chain.h"
+#include "cuda/cut.h"
 #include "cuda/rows.h"
 #include "cuda/scratch.h"
 #include "cuda/tables.h"
@@ -125,7 +126,7 @@ Error multiply_sparse(const ChainArgs& a, Stream on) {
 }
 
 template <bool kCoded>
-Error multiply_gated(const ChainArgs& a, void* scratch, Stream on) {
+Error multiply_passing(const ChainArgs& a, void* scratch, Stream on) {
   if (a.rows > kStreamRows) return launch_chain<GatedChain<kCoded>>(a, on);
   const Weight& w = a.weight;
   const auto [count, inputs] = gated_parts(w, a.rows);
@@ -138,6 +139,19 @@ Error multiply_gated(const ChainArgs& a, void* scratch, Stream on) {
   return launch_sum<float>({w, nullptr, 0, nullptr, a.out, a.rows, count, 0, scratch}, on);
 }
 
+template <bool kCoded>
+Error multiply_gated(ChainArgs a, uint8_t* scratch, Stream on) {
+  if (a.weight.active != 0) {
+    auto* cuts = reinterpret_cast<Cut*>(scratch + gated_scratch(a.weight, a.rows).cuts);
+    if (const Error error = check_grid(a.rows, 1)) return error;
+    const size_t threads = kernels::min_of(round_up(a.weight.inputs, kWarp), kCutThreads);
+    const Grid grid{static_cast<unsigned>(a.rows)};
+    if (const Error error = launch(cut_rows, grid, static_cast<unsigned>(threads), on, CutArgs{a, cuts})) return error;
+    a.weight.cuts = cuts;
+  }
+  return multiply_passing<kCoded>(a, scratch, on);
+}
+
 size_t scratch_bytes(const Weight& w, size_t rows) {
   switch (w.format) {
     case Format::ternary:
@@ -148,7 +162,9 @@ size_t scratch_bytes(const Weight& w, size_t rows) {
       return rows <= kStreamRows ? 0 : rf8_scratch(w, rows).size;
     case Format::gated:
     case Format::gated_rf8:
-      return gated_scratch(w, rows);
+    case Format::gated_topk:
+    case Format::gated_topk_rf8:
+      return gated_scratch(w, rows).size;
     default:
       return 0;
   }
@@ -173,9 +189,11 @@ Error multiply(const Weight& w, const Input& x, size_t rows, const Out& out, voi
     case Format::sparse_rf8:
       return multiply_sparse<true>(a, on);
     case Format::gated:
-      return multiply_gated<false>(a, scratch, on);
+    case Format::gated_topk:
+      return multiply_gated<false>(a, bytes, on);
     case Format::gated_rf8:
-      return multiply_gated<true>(a, scratch, on);
+    case Format::gated_topk_rf8:
+      return multiply_gated<true>(a, bytes, on);
   }
   return kTooLarge;
 }

@@ -20,7 +20,7 @@ bool is_named(const ops::InputSpec& input, const char* name) { return std::strcm
 
 // Whether the CPU's checks of a weight look into a tensor.
 bool is_looked_into(const ops::InputSpec& input) {
-  const char* const names[] = {"multiplier", "index", "start", "shape", "threshold", "values"};
+  const char* const names[] = {"multiplier", "index", "start", "shape", "threshold", "active", "values"};
   return std::any_of(std::begin(names), std::end(names), [&](const char* name) { return is_named(input, name); });
 }
 
@@ -127,6 +127,11 @@ class MatMul {
       case Format::gated_rf8:
         w.norms = tensors[1].as<float>();
         w.threshold = tensors[2].as<float>();
+        break;
+      case Format::gated_topk:
+      case Format::gated_topk_rf8:
+        w.norms = tensors[1].as<float>();
+        w.active = static_cast<size_t>(*on_host[2].as<int64_t>());
         break;
     }
     if (reinterpret_cast<uintptr_t>(w.codes) % 16 != 0 || reinterpret_cast<uintptr_t>(w.multiplier) % 4 != 0)

@@ -18,6 +18,8 @@ std::vector<std::shared_ptr<const abi::CustomOp>> provider_operators(const abi::
       {block_sparse_rf8_matmul(), Format::sparse_rf8},
       {gated_matmul(), Format::gated},
       {gated_rf8_matmul(), Format::gated_rf8},
+      {gated_topk_matmul(), Format::gated_topk},
+      {gated_topk_rf8_matmul(), Format::gated_topk_rf8},
   };
   const struct {
     GatherSpec spec;

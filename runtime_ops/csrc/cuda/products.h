@@ -24,6 +24,15 @@ enum class Format : uint8_t {
   sparse_rf8,
   gated,           // float32
   gated_rf8,
+  gated_topk,
+  gated_topk_rf8,
+};
+
+// Which inputs of a row pass that uses a number of them: those of a larger score |x * norm| than `least`, and of those
+// that equal it the ones up to input `last`.
+struct Cut {
+  float least;
+  uint32_t last;
 };
 
 // A weight of any format; see runtime_ops/formats for the layouts, and kernels.h for the fields that keep its names.
@@ -40,6 +49,8 @@ struct Weight : Affine {
   size_t block_log2;
   const float* norms;  // gated
   const float* threshold;
+  size_t active;    // gated_topk: how many inputs of a row pass
+  const Cut* cuts;  // gated_topk, of each row: what the launchers find and give to the kernels
 };
 
 // Activations [rows][inputs].

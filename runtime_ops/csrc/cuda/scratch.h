@@ -79,9 +79,16 @@ inline Parts gated_parts(const Weight& w, size_t rows) {
   return {ceil_div(turns, each), each * kSkipThreads};
 }
 
-inline size_t gated_scratch(const Weight& w, size_t rows) {
+// Bytes of the sums of parts, and after them those of the cuts, where a number of inputs passes.
+struct GatedScratch {
+  size_t cuts;  // offset
+  size_t size;
+};
+
+inline GatedScratch gated_scratch(const Weight& w, size_t rows) {
   const size_t count = rows > kStreamRows ? 1 : gated_parts(w, rows).count;
-  return count > 1 ? count * rows * w.outputs * sizeof(float) : 0;
+  const size_t sums = round_up(count > 1 ? count * rows * w.outputs * sizeof(float) : 0, alignof(Cut));
+  return {sums, sums + (w.active == 0 ? 0 : rows * sizeof(Cut))};
 }
 
 }  // namespace regc::cuda

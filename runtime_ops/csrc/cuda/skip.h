@@ -117,7 +117,7 @@ REGC_LAUNCHED(kSkipThreads) gated_rows(GatedArgs a) {
   for (size_t begin = begin_part + threadIdx.x / kWarp * kWarp; begin < end; begin += kSkipThreads) {
     const size_t k = begin + lane;
     const float x = k < end ? X::one(a.chain.in, row * w.inputs + k) : 0.0F;
-    unsigned left = __ballot_sync(0xFFFFFFFFU, k < end && passes(w, k, x));
+    unsigned left = __ballot_sync(0xFFFFFFFFU, k < end && passes(w, row, k, x));
     while (left != 0) {
       const int count = __popc(left);
       Four<kCoded> weights[kTogether];

@@ -27,4 +27,15 @@ REGC_DEVICE int32_t block_peak(int32_t v, int32_t* shared) {
   return v;
 }
 
+// The sum of all threads of a block, as block_peak. All have it before any goes on, so that `shared` may be used again.
+REGC_DEVICE uint32_t block_sum(uint32_t v, uint32_t* shared) {
+  v = sum_lanes(v, 1);
+  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = v;
+  __syncthreads();
+  uint32_t sum = 0;
+  for (unsigned warp = 0; warp < blockDim.x / kWarp; ++warp) sum += shared[warp];
+  __syncthreads();
+  return sum;
+}
+
 }  // namespace regc::cuda

@@ -140,15 +140,17 @@ struct SparseTask {
 struct GatedMatrix : Affine {
   const uint8_t* values;  // [inputs][tiles][16] float32 or RF8 codes
   const float* norms;     // [inputs]
-  float threshold;
+  float threshold;        // of gate
+  size_t active;          // of gate_top: how many inputs of a row pass
 };
 
-// Which inputs of each row pass: not |x| * norm < threshold.
+// Which inputs of each row pass. gate: not |x| * norm < threshold. gate_top: the `active` of them of the largest
+// |x * norm|, of equal ones the first; NaN counts as infinity.
 struct GateTask {
   const GatedMatrix* weight;
   const float* x;  // [rows][inputs]
   size_t rows;
-  float* gated;     // [rows][inputs]: x, zero where it does not pass; null when not wanted
+  float* gated;     // [rows][inputs]: x, zero where it does not pass; null when only kept is wanted
   float* kept;      // [rows][inputs]: the x that pass, side by side; null when not wanted
   uint32_t* place;  // [rows][inputs]: which inputs those are
   size_t* count;    // [rows]: how many they are

@@ -1,4 +1,4 @@
-// GatedMatMul and GatedRF8MatMul; the format is described in runtime_ops/formats/gated.py.
+// GatedMatMul, GatedTopKMatMul and the same with RF8 weights; the format is described in runtime_ops/formats/gated.py.
 #include <algorithm>
 
 #include "ops/matmul.h"
@@ -14,6 +14,7 @@ using kernels::GatedTask;
 using kernels::Kernels;
 using kernels::Out;
 using GatedKernel = void (*Kernels::*)(const GatedTask&);
+using GateKernel = void (*Kernels::*)(const kernels::GateTask&);
 
 constexpr size_t kScaleIndex = 4;
 constexpr size_t kMinTasks = 4;           // of a stream: long runs of each input matter more than many tasks
@@ -23,8 +24,9 @@ constexpr size_t kPanelTasks = 8;         // of panels, before they share pages 
 constexpr size_t kMinRows = 24;           // of a panel task: fewer do not pay for gathering the panel
 constexpr size_t kGateValues = 32 * 1024; // activations of a task that gates them
 
-// The two kernels of a storage type.
+// The gate, and the two kernels of a storage type.
 struct GatedMethod {
+  GateKernel gate;
   GatedKernel stream;
   GatedKernel panel;
   Activations activations;
@@ -56,7 +58,7 @@ class GatedWeight final : public Weight {
     const Buffer<float> kept(rows, w_.inputs);
     const Buffer<uint32_t> place(rows, w_.inputs);
     const Buffer<size_t> count(rows, 1);
-    kernels.gate({&w_, x, rows, nullptr, kept.data(), place.data(), count.data()});
+    (kernels.*method_.gate)({&w_, x, rows, nullptr, kept.data(), place.data(), count.data()});
     const size_t wanted = small(rows) ? tiles() : std::max(tiles() / kMinTasks, kMinTiles);
     const size_t step = std::min(wanted, kernels::kGatedTiles);
     parallel.run(ceil_div(tiles(), step), [&](size_t index) {
@@ -121,7 +123,7 @@ class GatedWeight final : public Weight {
     const size_t step = std::max<size_t>(kGateValues / w_.inputs, 1);
     parallel.run(ceil_div(rows, step), [&](size_t index) {
       for (size_t row = index * step; row < std::min((index + 1) * step, rows); ++row)
-        kernels.gate({&w_, x + row * w_.inputs, 1, gated + row * stride, nullptr, nullptr, nullptr});
+        (kernels.*method_.gate)({&w_, x + row * w_.inputs, 1, gated + row * stride, nullptr, nullptr, nullptr});
     });
   }
 
@@ -129,10 +131,27 @@ class GatedWeight final : public Weight {
   const GatedMethod method_;
 };
 
-GatedMatrix read(const std::vector<Tensor>& tensors, const char* values_name, const std::string& node) {
+// The third input, of one value: how large inputs are that pass, or how many of them there are.
+enum class Limit { threshold, active };
+
+void read_limit(GatedMatrix& w, Limit limit, const Tensor& tensor, const std::string& node) {
+  if (limit == Limit::threshold) {
+    require_shape(tensor, {1}, "threshold", "", node);
+    w.threshold = *tensor.as<float>();
+    return;
+  }
+  require_shape(tensor, {1}, "active", "", node);
+  const int64_t active = *tensor.as<int64_t>();
+  if (active < 1 || active > static_cast<int64_t>(w.inputs)) {
+    throw InvalidInput(node + "active is " + std::to_string(active) + ", it must be 1 to K = " +
+                       std::to_string(w.inputs));
+  }
+  w.active = static_cast<size_t>(active);
+}
+
+GatedMatrix read(const std::vector<Tensor>& tensors, const char* values_name, Limit limit, const std::string& node) {
   const Tensor& values = tensors[0];
   const Tensor& norms = tensors[1];
-  const Tensor& threshold = tensors[2];
   const Tensor& shape = tensors[5];
   require_shape(shape, {2}, "shape", " (N, K)", node);
   GatedMatrix w{};
@@ -143,39 +162,50 @@ GatedMatrix read(const std::vector<Tensor>& tensors, const char* values_name, co
   const std::string why = " for shape [N, K] = " + text({shape.as<int64_t>(), shape.as<int64_t>() + 2});
   require_shape(values, {inputs, padded}, values_name, why, node);
   require_shape(norms, {inputs}, "norms", why, node);
-  require_shape(threshold, {1}, "threshold", "", node);
+  read_limit(w, limit, tensors[2], node);
   w.values = values.as<uint8_t>();
   w.norms = norms.as<float>();
-  w.threshold = *threshold.as<float>();
   read_affine(w, tensors[3], tensors[4], node);
   return w;
 }
 
+template <Limit kLimit>
+constexpr GateKernel kGate = kLimit == Limit::threshold ? &Kernels::gate : &Kernels::gate_top;
+
+template <Limit kLimit>
 std::unique_ptr<const Weight> read_float(const std::vector<Tensor>& tensors, const std::string& node) {
-  const GatedMethod method = {&Kernels::gated_stream, &Kernels::gated_panel, Activations::float32};
-  return std::make_unique<const GatedWeight>(read(tensors, "weights", node), method);
+  const GatedMethod method = {kGate<kLimit>, &Kernels::gated_stream, &Kernels::gated_panel, Activations::float32};
+  return std::make_unique<const GatedWeight>(read(tensors, "weights", kLimit, node), method);
 }
 
+template <Limit kLimit>
 std::unique_ptr<const Weight> read_rf8(const std::vector<Tensor>& tensors, const std::string& node) {
-  const GatedMethod method = {&Kernels::gated_rf8_stream, &Kernels::gated_rf8_panel, Activations::rounded};
-  return std::make_unique<const GatedWeight>(read(tensors, "codes", node), method);
+  const GatedMethod method = {kGate<kLimit>, &Kernels::gated_rf8_stream, &Kernels::gated_rf8_panel,
+                              Activations::rounded};
+  return std::make_unique<const GatedWeight>(read(tensors, "codes", kLimit, node), method);
 }
 
-std::vector<InputSpec> inputs(const InputSpec& values) {
-  return {{"x", abi::kFloat},         values,
-          {"norms", abi::kFloat},     {"threshold", abi::kFloat},
-          {"scale", abi::kFloat},     {"bias", abi::kFloat},
-          {"shape", abi::kInt64}};
+std::vector<InputSpec> inputs(const InputSpec& values, Limit limit) {
+  const InputSpec third = limit == Limit::threshold ? InputSpec{"threshold", abi::kFloat} : InputSpec{"active", abi::kInt64};
+  return {{"x", abi::kFloat},     values, {"norms", abi::kFloat}, third, {"scale", abi::kFloat},
+          {"bias", abi::kFloat}, {"shape", abi::kInt64}};
+}
+
+template <Limit kLimit>
+MatMulSpec of_floats(const char* name) {
+  return {name, inputs({"weights", abi::kFloat}, kLimit), kScaleIndex, read_float<kLimit>};
+}
+
+template <Limit kLimit>
+MatMulSpec of_rf8(const char* name) {
+  return {name, inputs({"codes", abi::kUInt8}, kLimit), kScaleIndex, read_rf8<kLimit>};
 }
 
 }  // namespace
 
-MatMulSpec gated_matmul() {
-  return {"GatedMatMul", inputs({"weights", abi::kFloat}), kScaleIndex, read_float};
-}
-
-MatMulSpec gated_rf8_matmul() {
-  return {"GatedRF8MatMul", inputs({"codes", abi::kUInt8}), kScaleIndex, read_rf8};
-}
+MatMulSpec gated_matmul() { return of_floats<Limit::threshold>("GatedMatMul"); }
+MatMulSpec gated_rf8_matmul() { return of_rf8<Limit::threshold>("GatedRF8MatMul"); }
+MatMulSpec gated_topk_matmul() { return of_floats<Limit::active>("GatedTopKMatMul"); }
+MatMulSpec gated_topk_rf8_matmul() { return of_rf8<Limit::active>("GatedTopKRF8MatMul"); }
 
 }  // namespace regc::ops

@@ -34,6 +34,8 @@ MatMulSpec block_sparse_matmul();
 MatMulSpec block_sparse_rf8_matmul();
 MatMulSpec gated_matmul();
 MatMulSpec gated_rf8_matmul();
+MatMulSpec gated_topk_matmul();
+MatMulSpec gated_topk_rf8_matmul();
 
 // An operator as the runtime gets to know it; must outlive the sessions that use it.
 struct Operator : EndedOperator<MatMulSpec> {

@@ -21,7 +21,8 @@ class Domain {
     check(api_.CreateCustomOpDomain("ai.regc", &domain_));
     for (const auto& spec : {ternary_matmul(), ternary_matmul_float(), ternary5_matmul(),
                              ternary5_matmul_float(), rf8_matmul(), block_sparse_matmul(),
-                             block_sparse_rf8_matmul(), gated_matmul(), gated_rf8_matmul()}) {
+                             block_sparse_rf8_matmul(), gated_matmul(), gated_rf8_matmul(),
+                             gated_topk_matmul(), gated_topk_rf8_matmul()}) {
       for (const EndingSpec& ending : kEndings)
         for (const ElementSpec& element : kElements) add(operators_.emplace_back(api_, spec, ending, element.type));
     }

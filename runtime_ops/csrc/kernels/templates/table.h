@@ -23,6 +23,7 @@
 #include "kernels/templates/sparse.h"
 #include "kernels/templates/sparse_panel.h"
 #include "kernels/templates/gated.h"
+#include "kernels/templates/gate_top.h"
 #include "kernels/templates/gated_panel.h"
 #if defined(REGC_HALVES)
 #include "kernels/templates/halves.h"
