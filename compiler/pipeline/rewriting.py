@@ -12,6 +12,7 @@ from regc.compiler.inflows import Inflows
 from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo
 from regc.compiler.pipeline.outcome import Outcome
 from regc.compiler.pipeline.planning import NOT_FINITE, Plans, allotted
+from regc.compiler.pipeline.refining import parts, refined
 from regc.compiler.sites import Site
 from regc.compiler.statistics import Statistics, inputs_at
 from regc.compiler.target import Target
@@ -71,15 +72,34 @@ class Rewriting:
             if isinstance(share, Refusal):
                 decisions.append(Decision(site.name, pass_.name, "", term.label, None, share.reason))
                 continue
-            words = allotted(pass_, share)
-
-            def apply(leaf: Leaf, path: str, share: Pass = share, words: str = words, whole: Term = term) -> Term:
-                result, decision = self._apply(share, leaf, path, site, inputs_at(whole, path, inputs))
-                decisions.extend([replace(decision, allotted=words)] if decision is not None else [])
-                return result
-
-            term = term.map_leaves(apply)
+            term, found = self._passed(term, weight, share, site, inputs)
+            decisions += [replace(decision, allotted=allotted(pass_, share)) for decision in found]
         return term, decisions
+
+    def _passed(
+        self, term: Term, weight: Dense, pass_: Pass, site: SiteInfo, inputs: Statistics | None
+    ) -> tuple[Term, list[Decision]]:
+        """A term after one pass, and its answers for every leaf, for a factor that it coded several times the one that
+        was taken.
+        """
+        answers: list[tuple[Term, Decision]] = []
+
+        def answer(leaf: Leaf, path: str, flow: Statistics | None) -> Term:
+            result, decision = self._apply(pass_, leaf, path, site, flow)
+            answers.extend([(result, decision)] if decision is not None else [])
+            return result
+
+        now = term.map_leaves(lambda leaf, path: answer(leaf, path, inputs_at(term, path, inputs)))
+        count = len(answers)
+        best = refined(term, now, weight.values, inputs, answer)
+        if best is now:
+            return now, [decision for _, decision in answers[:count]]
+        taken = {id(part) for part in parts(best)}
+        if self.starts is not None:
+            for dropped in (result for result, _ in answers if id(result) not in taken):
+                self.starts.pop(dropped, None)
+        of_parts = [decision for result, decision in answers if id(result) in taken]
+        return best, sorted(of_parts, key=lambda decision: decision.leaf)
 
     def _apply(
         self, pass_: Pass, leaf: Leaf, path: str, site: SiteInfo, inputs: Statistics | None

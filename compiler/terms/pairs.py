@@ -48,12 +48,14 @@ class Product(_Pair):
     """``W = A @ B`` with A ``[N, r]`` and B ``[r, K]``: two emissions, one after the other.
 
     ``exact`` tells that it is the weight it was made from, to within rounding; coded factors are no longer that.
+    ``rounds`` is how often two dense factors that a pass codes are fitted to each other in turn.
 
     Raises:
         ValueError: the inner sizes differ.
     """
 
     exact: bool = False
+    rounds: int = 0
 
     def __post_init__(self) -> None:
         if self.first.shape[1] != self.second.shape[0]:

@@ -12,11 +12,13 @@ import numpy as np
 from regc.compiler.errors import UsageError
 from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, option
 from regc.compiler.statistics import Need, Statistics
-from regc.compiler.terms import Dense, Float32, Product, Separable, Term, relative_error
+from regc.compiler.terms import Dense, Product, Separable, Term
 from regc.passes import bad_choice, no_gain
 from regc.passes.low_rank.bias import shifted
+from regc.passes.low_rank.factored import beside, lost, split_along, stored
 from regc.passes.low_rank.fit import Spectrum, exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
 from regc.passes.low_rank.plan import WHOLE, Curve, Form, curve, ranks
+from regc.passes.low_rank.residual import KINDS, ROUNDS, Residual
 from regc.passes.low_rank.rounding import Ranks
 from regc.passes.low_rank.spatial import Spatial
 from regc.passes.low_rank.speed import faster, time_share
@@ -38,7 +40,8 @@ class LowRank(Pass):
     many multiply-adds, and is used where its error is smaller, of the outputs with calibration inputs, else of the
     weight. A rank by number is that of the split that is asked for, of the first where none is.
 
-    Ranks that are found are such as kernels like (:mod:`regc.passes.low_rank.rounding`).
+    Modules of this folder tell how ranks become such as kernels like (``rounding``), what is lost of the mean part of
+    the bias behind (``bias``), and what factors miss a third part of a product (``residual``).
 
     Raises:
         UsageError: an option is out of range, or two exclude each other.
@@ -76,6 +79,16 @@ class LowRank(Pass):
         "also embeddings, and where the node cannot be split in two: a smaller file and no less work; the factors are "
         "multiplied back at load, in all but embeddings",
     )
+    residual: Literal["auto", "blocks", "ternary"] | None = option(
+        None,
+        "in the same bytes a lower rank and what it misses, where that leaves less error and takes less time than the "
+        "weight: in blocks of 16x1, ternary, or the better of both (auto)",
+    )
+    refine: int = option(
+        ROUNDS,
+        "how often parts are fitted to each other in turn: factors and what they miss, two factors that a pass codes",
+        "0 and up, with residual 1 and up",
+    )
     force: bool = option(False, "also where two products are not expected to take less time than one")
 
     def __post_init__(self) -> None:
@@ -93,6 +106,8 @@ class LowRank(Pass):
             raise UsageError(f"low-rank: rank must be 1 or more, got {self.rank}")
         if self.energy is not None and not 0 < self.energy < 1:
             raise UsageError(f"low-rank: energy must be between 0 and 1, got {self.energy}")
+        if self.refine < (0 if self.residual is None else 1):
+            raise UsageError(f"low-rank: refine must be 0 or more, 1 with residual, got {self.refine}")
         if self.min_outputs < 0:
             raise UsageError(f"low-rank: min_outputs must be 0 or more, got {self.min_outputs}")
 
@@ -156,7 +171,11 @@ class LowRank(Pass):
         term = self._factored(weight, site, inputs)
         if isinstance(term, Refusal) or term.exact:
             return term
-        return shifted(term, weight, site, inputs)
+        whole: Term = term
+        if self.residual is not None and isinstance(term, Product) and site.multiplied:
+            kinds = KINDS if self.residual == "auto" else (self.residual,)
+            whole = beside(term, weight, inputs, Residual(kinds, self.refine, partial(self._pays, site)))
+        return shifted(whole, weight, site, inputs)
 
     def _factored(self, weight: Dense, site: SiteInfo, inputs: Statistics | None) -> Product | Separable | Refusal:
         gram = None if inputs is None else inputs.gram
@@ -173,13 +192,13 @@ class LowRank(Pass):
         reason = self._refuse(weight.shape, rank, site)
         if reason:
             return Refusal(reason)
-        first, second = (_stored(factor, weight) for factor in factors(weight.values, found, rank))
-        term = Product(first, second, exact=exact is not None and weight.dtype == np.float32)
+        first, second = (stored(factor, weight) for factor in factors(weight.values, found, rank))
+        term = Product(first, second, exact is not None and weight.dtype == np.float32, self.refine)
         spatial = self._spatial(site)
         if spatial is None or exact is not None or not ranks.spatial:
             return term
-        other = _separable(spatial, weight, ranks.spatial, gram)
-        better = self.split == "spatial" or _error(other, weight, inputs) < _error(term, weight, inputs)
+        other = split_along(spatial, weight, ranks.spatial, gram)
+        better = self.split == "spatial" or lost(other, weight, inputs) < lost(term, weight, inputs)
         return other if better else term
 
     def _separable_exactly(self, weight: Dense, site: SiteInfo, below: int | None) -> Separable | None:
@@ -189,7 +208,7 @@ class LowRank(Pass):
         if spatial is None or rank is None or self._refuse(weight.shape, spatial.other(rank), site):
             return None
         less = below is None or spatial.other(rank) < below
-        return _separable(spatial, weight, rank, None, exact=True) if less else None
+        return split_along(spatial, weight, rank, None, exact=True) if less else None
 
     def _spatial(self, site: SiteInfo) -> Spatial | None:
         """The split along the axes of images, where there is one and it is asked for."""
@@ -219,31 +238,13 @@ class LowRank(Pass):
         if all(shape) and values >= rows * columns:
             return f"rank {rank} of {rows}x{columns} takes {values} values, the weight {rows * columns}"
         if all(shape) and not self._pays(site, rank):
-            times = time_share(shape, rank, site.rows)
-            return (
-                f"rank {rank} of {rows}x{columns}: two products take about {times:.2f} times as long as one "
-                "(force=true allows it)"
-            )
+            times = f"{time_share(shape, rank, site.rows):.2f} times as long as one (force=true allows it)"
+            return f"rank {rank} of {rows}x{columns}: two products take about {times}"
         return no_gain(shape, site.dtype.itemsize, values * site.dtype.itemsize)
 
-    def _pays(self, site: SiteInfo, rank: int) -> bool:
-        """Whether the factors do all that is asked of them: less time, where they are multiplied by."""
-        return self.force or not site.splittable or faster(site.shape, rank, site.rows)
+    def _pays(self, site: SiteInfo, rank: int, beside: float = 0.0) -> bool:
+        """Whether the factors do all that is asked of them: less time, where they are multiplied by.
 
-
-def _separable(spatial: Spatial, weight: Dense, rank: int, gram: Float32 | None, *, exact: bool = False) -> Separable:
-    first, second = (_stored(factor, weight) for factor in spatial.factors(weight.values, rank, gram))
-    return Separable(first, second, spatial.kernel, exact=exact and weight.dtype == np.float32)
-
-
-def _error(term: Term, weight: Dense, inputs: Statistics | None) -> float:
-    """Of the outputs where their Gram matrix is known, else of the weight."""
-    error = None if inputs is None else inputs.output_error(term, weight.values)
-    return relative_error(term, weight.values) if error is None else error
-
-
-def _stored(values: Float32, like: Dense) -> Dense:
-    """A factor in the type of the weight it came from, with the values that this type holds."""
-    if like.dtype.itemsize < values.itemsize:
-        values = values.astype(like.dtype).astype(np.float32)
-    return Dense(values, like.dtype)
+        ``beside`` is the time of what is multiplied beside them, by that of the whole weight.
+        """
+        return self.force or not site.splittable or faster(site.shape, rank, site.rows, beside)

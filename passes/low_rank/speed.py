@@ -22,11 +22,23 @@ LEAST = 0.9
 """Times above this share of one product's are not less: they differ more from machine to machine."""
 
 
-def time_share(shape: tuple[int, int], rank: int, rows: int | None) -> float:
-    """The time of two products of this rank by that of one with the whole weight ``(N, K)``, roughly."""
-    return (rank * sum(shape) + NODE / max(1, rows or ROWS)) / max(1, shape[0] * shape[1])
+TERNARY = 0.25
+"""The time of a product with a ternary weight by that of the float32 one: 0.06 with one row, 0.18 with 32, 0.24 with
+128 (README). Added to another product, the sum is part of it."""
+BLOCKS = 1.2
+"""The time of a product with blocks of 16x1 by that of the whole weight, times the share of it that they are: 1.2 with
+one row, 0.9 to 1 with more (:data:`regc.runtime_ops.regions.SPARSE`)."""
 
 
-def faster(shape: tuple[int, int], rank: int, rows: int | None) -> bool:
-    """Whether the two products are worth it."""
-    return time_share(shape, rank, rows) <= LEAST
+def time_share(shape: tuple[int, int], rank: int, rows: int | None, beside: float = 0.0) -> float:
+    """The time of two products of this rank by that of one with the whole weight ``(N, K)``, roughly.
+
+    ``beside`` is that of a third one, 0 where there is none.
+    """
+    nodes = 2 if beside else 1
+    return beside + (rank * sum(shape) + nodes * NODE / max(1, rows or ROWS)) / max(1, shape[0] * shape[1])
+
+
+def faster(shape: tuple[int, int], rank: int, rows: int | None, beside: float = 0.0) -> bool:
+    """Whether the products are worth it."""
+    return time_share(shape, rank, rows, beside) <= LEAST
