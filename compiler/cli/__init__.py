@@ -17,6 +17,7 @@ from regc.compiler.cli.compiling import compile_command
 from regc.compiler.cli.looking import doctor_command, inspect_command, passes_command, verify_command
 from regc.compiler.cli.terminal import open_streams, silence, unprintable
 from regc.compiler.errors import RegcError
+from regc.runtime_ops import OperatorLibraryError
 
 __all__ = ["main"]
 
@@ -44,6 +45,9 @@ class _Commands(click.Group):
         except RegcError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OperatorLibraryError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt as interrupt:
             click.echo(f"\ninterrupted{f', {interrupt}' if str(interrupt) else ''}", err=True)
             ctx.exit(INTERRUPTED)

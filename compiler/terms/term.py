@@ -55,6 +55,14 @@ class Term(ABC):
         """What comes out for rows float32 ``[count, K]``, float32 ``[count, N]``: as :meth:`dense`, if it is linear."""
         return rows @ self.dense().T
 
+    def squared_error(self, original: Float32) -> float:
+        """The sum of the squares of what :meth:`dense` misses of a matrix float32 ``[N, K]``."""
+        dense, error = self.dense(), 0.0
+        for rows in _pieces(original):
+            missed = np.subtract(dense[rows], original[rows])
+            error += float(np.vdot(missed, missed))
+        return error
+
     def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:
         """The term with every leaf replaced by ``function(leaf, path)``; paths are like ``A`` or ``B.A``."""
         raise NotImplementedError(type(self).__name__)
@@ -111,11 +119,12 @@ class Dense(Leaf):
 
 def relative_error(term: Term, original: Float32) -> float:
     """``||W - dense|| / ||W||`` in the Frobenius norm; 0 for a weight of zeros that is kept exactly."""
-    dense = term.dense()
-    error = norm = 0.0
-    for start in range(0, len(original), step := max(1, _CHUNK // max(1, original.shape[1]))):
-        rows = original[start : start + step]
-        missed = np.subtract(dense[start : start + step], rows)
-        error += float(np.vdot(missed, missed))
-        norm += float(np.vdot(rows, rows))
+    norm = sum(float(np.vdot(original[rows], original[rows])) for rows in _pieces(original))
+    error = term.squared_error(original)
     return math.sqrt(error / norm) if norm else math.sqrt(error)
+
+
+def _pieces(matrix: Float32) -> Iterator[slice]:
+    """Slices of its rows that stay in the cache."""
+    step = max(1, _CHUNK // max(1, matrix.shape[1]))
+    return (slice(start, start + step) for start in range(0, len(matrix), step))

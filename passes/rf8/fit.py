@@ -1,4 +1,4 @@
-"""From float32 weights to RF8 codes, with integer arithmetic on the bits of a float.
+"""From float32 weights to RF8 codes, with integer arithmetic on the bits of a float (:mod:`regc.runtime_ops.encoder`).
 
 The authors' rule (arXiv 2506.00486 v1-v3, ``gg_prior/rf8.py``, n = 4) rounds ``log2|w|`` to ``e1``, then
 ``log2`` of the residual ``w -+ 2**e1`` to ``e2``, and keeps the second power of two when ``e1 - e2 <= 4``. A
@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from functools import cache
 from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from regc.passes import row_slices
+from regc.runtime_ops import encoder
 from regc.runtime_ops.formats import rf8
 
 Float32 = npt.NDArray[np.float32]
@@ -30,15 +29,12 @@ MIN_EXPONENT, MAX_EXPONENT = -126, 127
 """Exponents of a scale: normal float32, so that ``scale * value`` is exact, and survives a machine that
 flushes subnormals."""
 
-SCALES = 16
-"""Scales tried within an octave."""
-SAMPLE = 512
+STEPS = np.array([2 ** (step / encoder.MOST_STEPS) for step in range(encoder.MOST_STEPS)], np.float32)
+"""Scales tried within an octave, as multiples of its power of two."""
+SAMPLE = encoder.MOST_INPUTS
 """Inputs of a row that a scale is judged by."""
 
 _ONE = 1 << 23
-_HALF_SMALLEST = 127 - rf8.EXPONENT_BIAS << 23
-_TOP_CODE = rf8.EXPONENT_BIAS << 3 | 6
-_CHUNK = 1 << 17
 
 
 class Encoded(NamedTuple):
@@ -48,17 +44,17 @@ class Encoded(NamedTuple):
     scale: Float32
 
 
-def _authors_thresholds() -> tuple[int, ...]:
+def _authors_thresholds() -> Int32:
     rising = [isqrt(1 << 45 - 2 * d) + 1 for d in (4, 3, 2, 1)]
     falling = [_ONE - isqrt(1 << 47 - 2 * d) for d in (2, 3, 4)]
-    return (*rising, *falling)
+    return np.array([*rising, *falling], np.int32)
 
 
-def _nearest_thresholds() -> tuple[int, ...]:
+def _nearest_thresholds() -> Int32:
     members = [int((s - 1) * _ONE) for s in rf8.SIGNIFICANDS[:7].tolist()] + [_ONE]
     middles = [(low + high) // 2 for low, high in itertools.pairwise(members)]
     goes_up = (0, 1, 0, 1, 0, 1, 1)
-    return tuple(middle + 1 - up for middle, up in zip(middles, goes_up, strict=True))
+    return np.array([middle + 1 - up for middle, up in zip(middles, goes_up, strict=True)], np.int32)
 
 
 AUTHORS = _authors_thresholds()
@@ -69,18 +65,16 @@ NEAREST = _nearest_thresholds()
 residual code, and above 1.875 to the power of two."""
 
 
-def encode(weight: Float32, scale: Float32, thresholds: tuple[int, ...]) -> Encoded:
+def encode(weight: Float32, scale: Float32, thresholds: Int32) -> Encoded:
     """RF8 codes of a weight float32 ``[N, K]`` with scales float32 ``[N]``, by :data:`AUTHORS` or :data:`NEAREST`.
 
     With powers of two, from ``2**-14`` of the scale up the rule is kept bit for bit. Below, a weight goes to the nearer
     of zero and ``2**-14``, in the middle to zero. What the rule would take above 1.875 becomes 1.875.
     """
-    slices = row_slices((weight.shape[0], weight.shape[1]), rf8.TILE, _CHUNK)
-    packed = [rf8.pack_codes(codes_of(weight[rows] / scale[rows, None], thresholds)) for rows in slices]
-    return Encoded(np.concatenate(packed), scale)
+    return Encoded(encoder.pack(weight, scale, thresholds), scale)
 
 
-def octave_scales(weight: Float32, thresholds: tuple[int, ...], *, per_row: bool = True) -> Float32:
+def octave_scales(weight: Float32, thresholds: Int32, *, per_row: bool = True) -> Float32:
     """Scales float32 ``[N]``: the octave of the largest coded value of the row, or of the tensor.
 
     They are powers of two between ``2**-126`` and ``2**127``, so that dividing by them is exact; 1 for zeros.
@@ -108,9 +102,7 @@ def fitted_scales(weight: Float32) -> Float32:
         ValueError: the weight has NaN, infinity or no values.
     """
     octave = octave_scales(weight, NEAREST)
-    taken = _spread(weight.shape[1])
-    slices = row_slices((len(weight), len(taken)), rf8.TILE, _CHUNK)
-    return np.concatenate([_least_error(weight[rows, taken], octave[rows]) for rows in slices])
+    return encoder.best_scales(weight, octave, _spread(weight.shape[1]), STEPS)
 
 
 def candidates(octave: Float32) -> Iterator[Float32]:
@@ -118,8 +110,8 @@ def candidates(octave: Float32) -> Iterator[Float32]:
 
     None is above ``2**127``, so that the largest member stays finite.
     """
-    for step in range(SCALES):
-        yield np.minimum(octave * np.float32(2 ** (step / SCALES)), np.float32(2.0**MAX_EXPONENT))
+    for step in STEPS:
+        yield np.minimum(octave * step, np.float32(2.0**MAX_EXPONENT))
 
 
 def _spread(columns: int) -> npt.NDArray[np.int64]:
@@ -129,19 +121,7 @@ def _spread(columns: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(0).integers(edges[:-1], edges[1:])
 
 
-def _least_error(sample: Float32, octave: Float32) -> Float32:
-    scale, least = octave.copy(), np.full(len(sample), np.inf)
-    for tried in candidates(octave):
-        scaled = sample / tried[:, None]
-        missed = nearest_values(scaled)
-        missed -= scaled
-        error = np.einsum("nk,nk->n", missed, missed).astype(np.float64) * np.square(tried, dtype=np.float64)
-        better = error < least
-        scale[better], least[better] = tried[better], error[better]
-    return scale
-
-
-def octaves(peak: Float32, thresholds: tuple[int, ...]) -> Int32:
+def octaves(peak: Float32, thresholds: Int32) -> Int32:
     """The exponent of the coded value of a magnitude, 0 for zero."""
     fraction, exponent = np.frexp(peak)
     significand = (fraction * (2 * _ONE)).astype(np.int32) - _ONE
@@ -149,48 +129,11 @@ def octaves(peak: Float32, thresholds: tuple[int, ...]) -> Int32:
     return np.where(peak > 0, np.clip(octave, MIN_EXPONENT, MAX_EXPONENT), 0).astype(np.int32)
 
 
-def codes_of(scaled: Float32, thresholds: tuple[int, ...]) -> UInt8:
+def codes_of(scaled: Float32, thresholds: Int32) -> UInt8:
     """Codes uint8 of scaled weights float32; magnitudes of 2 and more become the largest member."""
-    bits = scaled.view(np.int32)
-    magnitude = bits & 0x7FFFFFFF
-    significand = magnitude & (_ONE - 1)
-    residual = np.zeros(bits.shape, np.uint8)
-    for threshold in thresholds:
-        residual += significand >= threshold
-    residual += residual == 7
-    code = (magnitude >> 23) - (127 - rf8.EXPONENT_BIAS)
-    code <<= 3
-    code += residual
-    np.minimum(np.maximum(code, 8, out=code), _TOP_CODE, out=code)
-    code |= bits >> 24 & 0x80
-    code *= magnitude > _HALF_SMALLEST
-    return code.astype(np.uint8)
+    return encoder.codes_of(scaled, thresholds)
 
 
 def nearest_codes(scaled: Float32) -> UInt8:
-    """What :func:`codes_of` gives for :data:`NEAREST`, for those who try many scales: by table, in a third of the time.
-
-    All thresholds are multiples of 2**-5, or just above one. So the upper 16 bits of a float settle its code, together
-    with whether the others are all zero.
-    """
-    bits = scaled.view(np.uint32)
-    index = bits >> 15
-    index &= 0x1FFFE
-    index |= (bits & 0xFFFF) != 0
-    return _nearest_table().take(index)
-
-
-def nearest_values(scaled: Float32) -> Float32:
-    """The member nearest to each value, either of two where it lies in the middle: the upper 16 bits settle it."""
-    return _values_table().take(scaled.view(np.uint32) >> 16, mode="wrap")  # in half the time of mode="raise"
-
-
-@cache
-def _nearest_table() -> UInt8:
-    index = np.arange(1 << 17, dtype=np.uint32)
-    return codes_of((index >> 1 << 16 | index & 1).view(np.float32), NEAREST)
-
-
-@cache
-def _values_table() -> Float32:
-    return rf8.VALUES[_nearest_table()[1::2]]
+    """What :func:`codes_of` gives for :data:`NEAREST`."""
+    return encoder.codes_of(scaled, NEAREST)

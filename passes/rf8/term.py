@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regc.compiler.terms import Coded, Term
+from regc.runtime_ops import encoder
 from regc.runtime_ops.formats import rf8
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class RF8Term(Coded):
         weight = rf8.VALUES[rf8.unpack_codes(self.codes, self.shape)]
         weight *= self.scale[:, None]
         return weight
+
+    def squared_error(self, original: Float32) -> float:  # noqa: D102
+        return encoder.squared_error(original, self.scale, self.codes)
 
     @property
     def nbytes(self) -> int:  # noqa: D102

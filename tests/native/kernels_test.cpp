@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "encoding.h"
 #include "gated.h"
 #include "images.h"
 #include "packed.h"

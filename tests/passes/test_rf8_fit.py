@@ -158,13 +158,6 @@ def test_weights_that_are_not_finite_are_an_error(bad: float) -> None:
             find(weight)
 
 
-def test_chunks_of_rows_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = gaussian(70, 50)
-    whole = encode(weight)
-    monkeypatch.setattr(fit, "_CHUNK", 16)
-    np.testing.assert_array_equal(encode(weight).codes, whole.codes)
-
-
 # --- fit: nearest value, exponents --------------------------------------------------------------------------
 
 
@@ -182,13 +175,6 @@ def test_nearest_breaks_ties_to_the_even_residual() -> None:
     middles = (members[1:] + members[:-1]) / 2
     weight = np.append(middles, 1).astype(np.float32)[None]
     assert encode(weight, nearest=True).dense()[0].tolist() == [1, 1.125, 1.125, 1.5, 1.5, 1.875, 2, 1]
-
-
-def test_the_table_of_nearest_codes_is_the_rule() -> None:
-    exact = np.arange(1 << 16, dtype=np.uint32) << 16  # both signs, all exponents: NaN is never asked for
-    bits = (exact[(exact & 0x7FFFFFFF) <= 0x7F800000, None] + np.array([0, 1, 0x8000, 0xFFFF], np.uint32)).ravel()
-    for scaled in (bits.view(np.float32), octave(128), -octave(128)):
-        np.testing.assert_array_equal(fit.nearest_codes(scaled), fit.codes_of(scaled, fit.NEAREST))
 
 
 def test_error_of_nearest_over_an_octave() -> None:

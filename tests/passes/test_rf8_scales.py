@@ -105,13 +105,6 @@ def test_a_scale_is_judged_by_inputs_spread_over_the_row(columns: int) -> None:
         assert np.bincount(taken % 9, minlength=9).min() > 35
 
 
-def test_chunks_of_rows_do_not_matter_to_fitted_scales(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = gaussian(70, 50)
-    whole = fit.fitted_scales(weight)
-    monkeypatch.setattr(fit, "_CHUNK", 16)
-    np.testing.assert_array_equal(fit.fitted_scales(weight), whole)
-
-
 @pytest.mark.parametrize("law", ["normal", "laplace"])
 def test_fitted_scales_are_better_on_long_rows_too(law: str) -> None:
     weight = getattr(np.random.default_rng(1), law)(size=(500, 1000)).astype(np.float32)

@@ -29,6 +29,8 @@ constexpr size_t kGatedRowBlock = 128;              // rows that one gathering o
 constexpr size_t kSparseRowBlock = 128;             // rows that one reading of block-sparse values serves
 constexpr size_t kConvPositions = 384;              // positions of a convolution whose sums stay in L1
 constexpr size_t kCellBytes = 4;                    // of a cell of an image: four int8 channels
+constexpr size_t kJudged = 16;                      // values that rf8_judge takes at a time
+constexpr size_t kResiduals = 7;                    // of an octave of RF8
 
 // Functions in this header are static: compiled for several instruction sets, they must not be merged by the
 // linker.
@@ -215,6 +217,25 @@ struct ConvTask {
   size_t position_end;  // at most position_begin + kConvPositions
   size_t tile_begin;
   size_t tile_end;
+};
+
+// By how much values miss the nearest members of RF8 once they are multiplied by each of some factors: the sums of
+// squares.
+struct JudgeTask {
+  const float* x;  // [count]: magnitudes, of which no product reaches 2
+  size_t count;    // a multiple of kJudged
+  const float* factors;  // [steps]
+  size_t steps;
+  double* errors;  // [steps]
+};
+
+// The RF8 codes of x / scale. A magnitude of 2 or more gets that of the largest member.
+struct CodesTask {
+  const float* x;  // [count], without NaN
+  size_t count;
+  float scale;
+  const int32_t* thresholds;  // [kResiduals]: the least 23-bit significand of codes 1..6, and of the next octave
+  uint8_t* codes;             // [count]
 };
 
 struct Kernels {

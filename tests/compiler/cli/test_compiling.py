@@ -72,6 +72,14 @@ def test_a_result_that_does_not_run_exits_1(path: Path, monkeypatch: pytest.Monk
     assert "out.onnx was written, but" in outcome.stderr
 
 
+def test_without_the_operator_library_one_line_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGC_OPS_LIBRARY", "/nowhere/ops.so")
+    outcome = compiled(path, "--passes", "rf8")
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("error: REGC_OPS_LIBRARY names /nowhere/ops.so, which is not a file: ")
+    assert not (path.parent / "out.onnx").exists()
+
+
 def test_feeds_are_taken_from_a_folder(path: Path) -> None:
     (path.parent / "calib").mkdir()
     np.savez(path.parent / "calib" / "a.npz", x=normal(5, 256))

@@ -25,6 +25,7 @@
 #include "kernels/templates/gated.h"
 #include "kernels/templates/gate_top.h"
 #include "kernels/templates/gated_panel.h"
+#include "kernels/templates/encode.h"
 #if defined(REGC_HALVES)
 #include "kernels/templates/halves.h"
 #endif
