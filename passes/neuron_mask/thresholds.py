@@ -74,7 +74,8 @@ class Gate:
         least = np.partition(scores, place, axis=-1)[..., place, None]
         above, equal = scores > least, scores == least
         room = self.keep - above.sum(-1, keepdims=True)
-        return above | (equal & (equal.cumsum(-1) <= room))
+        used: npt.NDArray[np.bool_] = above | (equal & (equal.cumsum(-1) <= room))
+        return used
 
     def enter(self, rows: Float32) -> Float32:
         """What is multiplied in place of rows: z, zero where it is not used."""
