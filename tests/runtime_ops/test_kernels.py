@@ -59,6 +59,8 @@ test_halves.py tests of round_rows and the panels of RF8 is not repeated.
 
 IN_CONVOLUTIONS = ("peak", "lay_int8", "ternary_conv")
 """Kernels that test_convolutions.py runs."""
+ENCODERS = ("rf8_codes", "rf8_judge")
+"""Kernels that test_encoder.py runs."""
 
 SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 GROUPS = st.sampled_from([None, 16, 32, 48, 64, 128, 272])
@@ -73,7 +75,7 @@ def activations(rows: int, inputs: int, seed: int) -> Array:
 
 def test_every_kernel_has_a_case() -> None:
     assert len(KERNELS) >= 7
-    assert sorted(KERNELS) == sorted([*CASES, *IN_CONVOLUTIONS])
+    assert sorted(KERNELS) == sorted([*CASES, *IN_CONVOLUTIONS, *ENCODERS])
 
 
 @pytest.mark.parametrize("kernel", CASES)
