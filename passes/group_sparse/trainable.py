@@ -33,7 +33,8 @@ class SparseWeights(Trainable):
     moments of their inputs, as those flow by.
 
     In the few hundred steps of a recovery this has not paid yet: of a small residual network, 100 steps, fixed blocks
-    end at a loss of 0.12 and moving ones at 0.61 (0.84 without the second moments).
+    end at a loss of 0.12 and moving ones at 0.61 (0.84 without the second moments). Those of MiniLM end at 0.31, and
+    at 0.59 when the whole weight trains and its largest blocks are chosen anew every four steps, on that schedule.
     """
 
     def __init__(self, term: Kept, values: Trainable, origin: Float32) -> None:
