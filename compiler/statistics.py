@@ -27,8 +27,9 @@ class Statistics:
     mean of ``x x^T``, not centred) is float32 ``[K, K]`` and ``sample`` float32 ``[S, K]``, some of the rows, each
     drawn with equal chance. What no pass has asked for is None.
 
-    When the rows come out of compressed layers, ``cross`` float32 ``[K, K]`` is the mean of ``x' x^T``, x' being what
-    came in place of x before anything was compressed; None when they are the same, or that is not known.
+    When the rows come out of compressed layers, ``cross`` float32 ``[K, K]`` is the mean of ``x' x^T`` and
+    ``mean_before`` float64 ``[K]`` that of x', x' being what came in place of x before anything was compressed; None
+    when they are the same, or that is not known.
     """
 
     count: int
@@ -39,6 +40,7 @@ class Statistics:
     sample: Float32 | None = None
     cross: Float32 | None = None
     runs: int | None = None
+    mean_before: Float64 | None = None
 
     @property
     def rows(self) -> float | None:
@@ -90,7 +92,8 @@ class Statistics:
         sample = None if self.sample is None else self.sample @ factor.T
         cross = None if self.cross is None else (factor @ self.cross @ factor.T).astype(np.float32)
         peak = np.abs(wide) @ self.peak
-        return Statistics(self.count, mean, peak, second_moment, gram, sample, cross, self.runs)
+        before = None if self.mean_before is None else wide @ self.mean_before
+        return Statistics(self.count, mean, peak, second_moment, gram, sample, cross, self.runs, before)
 
     def of_inputs(self, inputs: slice | npt.NDArray[np.intp]) -> Statistics:
         """The statistics of some of the inputs, in the order that they have."""
@@ -105,11 +108,17 @@ class Statistics:
             gram=squares[0],
             sample=None if self.sample is None else self.sample[:, inputs],
             cross=squares[1],
+            mean_before=None if self.mean_before is None else self.mean_before[inputs],
         )
 
     def lost_mean(self, matrix: Float32, original: Float32) -> Float32:
-        """By how much the outputs of a matrix in place of the original are too small on average, float32 ``[N]``."""
-        return ((original - matrix) @ self.mean).astype(np.float32)
+        """By how much the outputs of a matrix in place of the original are too small on average, float32 ``[N]``.
+
+        Those of the original are those before anything was compressed, so that what earlier layers lose of the mean
+        counts, too.
+        """
+        before = self.mean if self.mean_before is None else self.mean_before
+        return (original @ before - matrix @ self.mean).astype(np.float32)
 
     def output_error(self, term: Term, original: Float32) -> float | None:
         """``||X W'^T - X W^T|| / ||X W^T||`` over all rows X, None without a Gram matrix.
@@ -138,7 +147,7 @@ def inputs_at(term: Term, path: str, inputs: Statistics | None) -> Statistics | 
 
     The second factor of a product sees what the product sees, the first what comes out of the second; both parts of a
     sum see the same. None for the parts of a separable kernel: rows of the whole kernel are not rows of theirs. A
-    filter was fitted with what came before anything was compressed in view, so that what it holds sees no ``cross``.
+    filter was fitted with what came before anything was compressed in view: what it holds sees nothing of that.
     """
     term, inputs = _inside(term, inputs)
     for step in path.split(".") if path else ():
@@ -154,7 +163,8 @@ def inputs_at(term: Term, path: str, inputs: Statistics | None) -> Statistics | 
 
 def _inside(term: Term, inputs: Statistics | None) -> tuple[Term, Statistics | None]:
     while isinstance(term, Filtered):
-        inputs = inputs if inputs is None or isinstance(term, Shifted) else replace(inputs, cross=None)
+        if inputs is not None and not isinstance(term, Shifted):
+            inputs = replace(inputs, cross=None, mean_before=None)
         term = term.inner
     return term, inputs
 

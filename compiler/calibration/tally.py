@@ -28,6 +28,7 @@ class Tally:
         self.count = self.runs = 0
         self._sum = np.zeros(inputs)
         self._squares = np.zeros(inputs)
+        self._before: npt.NDArray[np.float64] | None = np.zeros(inputs) if paired else None
         self._peak = np.zeros(inputs)
         self._gram = np.zeros((inputs, inputs), np.float32) if "gram" in needs else None
         self._cross = np.zeros_like(self._gram) if paired and self._gram is not None else None
@@ -39,16 +40,23 @@ class Tally:
         """Count rows ``[n, inputs]`` in. Without as many rows ``before``, those of a pair no longer belong together."""
         if not len(rows):
             return
-        if self._cross is not None:
-            with np.errstate(invalid="ignore", over="ignore"):
-                paired = before is not None and before.shape == rows.shape
-                self._cross = self._cross + before.T @ rows if before is not None and paired else None
+        if self._before is not None:
+            self._pair(rows, before)
         self.count += len(rows)
         self.runs += 1
         with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite show in the result
             self._add(rows)
         if self._sample is not None:
             self._keep(rows, self._sample)
+
+    def _pair(self, rows: Float32, before: Float32 | None) -> None:
+        if before is None or before.shape != rows.shape:
+            self._before = self._cross = None
+            return
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._before += before.sum(axis=0, dtype=np.float64)
+            if self._cross is not None:
+                self._cross += before.T @ rows
 
     def _add(self, rows: Float32) -> None:
         self._sum += rows.sum(axis=0, dtype=np.float64)
@@ -82,6 +90,7 @@ class Tally:
             self._gram /= np.float32(self.count)
         if self._cross is not None:
             self._cross /= np.float32(self.count)
+        before = None if self._before is None else self._before / self.count
         return Statistics(
             count=self.count,
             mean=self._sum / self.count,
@@ -91,4 +100,5 @@ class Tally:
             sample=self._sample,
             cross=self._cross,
             runs=self.runs,
+            mean_before=before if before is not None and np.isfinite(before).all() else None,
         )

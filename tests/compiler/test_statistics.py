@@ -39,9 +39,12 @@ def test_through_a_factor_is_what_its_outputs_have(sample: bool) -> None:
 
 def test_what_was_there_before_goes_through_a_factor_too() -> None:
     x, before, factor = rows(), rows(seed=4), normal(5, 12)
-    seen = dataclasses.replace(Statistics.of(x), cross=(before.T @ x / len(x)).astype(np.float32))
+    cross = (before.T @ x / len(x)).astype(np.float32)
+    seen = dataclasses.replace(Statistics.of(x), cross=cross, mean_before=before.mean(0))
     expected = (before @ factor.T).T @ (x @ factor.T) / len(x)
     np.testing.assert_allclose(seen.through(factor).cross, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(seen.through(factor).mean_before, (before @ factor.T).mean(0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(seen.of_inputs(np.array([3, 1])).mean_before, before.mean(0)[[3, 1]])
 
 
 def test_through_without_a_gram_matrix_takes_the_inputs_for_uncorrelated() -> None:

@@ -111,6 +111,17 @@ def test_it_makes_up_for_what_later_passes_lose(nodes: str, after: str) -> None:
     np.testing.assert_allclose(means(small, feeds), expected, atol=1e-3 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("after", ["", ",rf8"])
+def test_it_makes_up_for_what_earlier_layers_lose(after: str) -> None:
+    text = """g (float[n,64] x) => (float[n,64] y) {
+        p = MatMul(x, w) q = Add(p, b) r = Relu(q) s = MatMul(r, v) y = Add(s, c) }"""
+    weights = {"w": normal(64, 96), "b": normal(96, seed=1), "v": normal(96, 64, seed=2), "c": normal(64, seed=3)}
+    proto, feeds = model(text, **weights), [{"x": normal(300, 64, seed=4) * np.float32(8)}]
+    result = compile_model(proto, f"low-rank{{rank=12}}{after}", calibration=feeds)
+    expected, found = means(proto, feeds), means(result.model.to_proto(), feeds)
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("nodes", [MATMUL, GEMM, CONV])
 def test_weights_behind_see_it(nodes: str) -> None:
     proto, feeds = built(nodes)

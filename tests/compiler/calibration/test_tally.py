@@ -64,6 +64,8 @@ def test_pairs_give_the_product_with_what_was_there_before() -> None:
     found = tally.result()
     assert found.cross is not None
     np.testing.assert_allclose(found.cross, before.T @ x / 300, rtol=1e-4, atol=1e-4)
+    assert found.mean_before is not None
+    np.testing.assert_allclose(found.mean_before, before.mean(0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("odd", [None, rows(7)])
@@ -72,8 +74,23 @@ def test_rows_that_are_no_pairs_leave_the_rest_as_it_is(odd: np.ndarray | None) 
     tally.add(x[:100], x[:100])
     tally.add(x[100:], odd)
     found = tally.result()
-    assert found.cross is None
+    assert found.cross is None and found.mean_before is None
     np.testing.assert_allclose(found.mean, Statistics.of(x).mean, rtol=1e-5)
     plain = Tally(6, {"gram"})
     plain.add(x, x)
-    assert plain.result().cross is None
+    unpaired = plain.result()
+    assert unpaired.cross is None and unpaired.mean_before is None
+
+
+def test_pairs_without_a_gram_matrix_have_the_mean_alone() -> None:
+    x, before, tally = rows(30), rows(30, seed=1), Tally(6, {"moments"}, paired=True)
+    tally.add(x, before)
+    found = tally.result()
+    assert found.cross is None and found.mean_before is not None
+    np.testing.assert_allclose(found.mean_before, before.mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_mean_that_is_not_finite_is_not_known() -> None:
+    tally = Tally(6, {"gram"}, paired=True)
+    tally.add(rows(30), rows(30) * np.float32(np.inf))
+    assert tally.result().mean_before is None
