@@ -58,5 +58,18 @@ def run(proto: onnx.ModelProto | Path, feeds: dict[str, Array], *, library: bool
 
 
 def op_types(proto: onnx.ModelProto) -> list[str]:
-    """The operators of the main graph, in order, with the domain where it is not the standard one."""
-    return [f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in proto.graph.node]
+    """The operators of the main graph, in order, with the domain where it is not the standard one.
+
+    Those that widen stored scales are left out.
+    """
+    return [f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in own_nodes(proto)]
+
+
+def own_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes of the main graph, without those that widen stored scales."""
+    scales = {tensor.name for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
+    return [
+        node
+        for node in proto.graph.node
+        if node.op_type != "Cast" or not (node.input[0] in scales and ".scale" in node.input[0])
+    ]

@@ -142,7 +142,7 @@ def _convolve_coded(
 ) -> gs.Tensor:
     name, attributes = found
     ordered = emitter.operands.by_taps(leaf, math.prod(conv.kernel))
-    inputs: dict[str, gs.Tensor] = dict(emitter.operands.of(ordered, emitter.name))
+    inputs = emitter.operands_of(ordered)
     inputs["x"] = emitter.cast(x, conv.dtype, _FLOAT32)
     inputs["bias"] = _bias(emitter, conv)
     if conv.other is not None:

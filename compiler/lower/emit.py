@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from regc.runtime_ops.ops import DOMAIN, OPERATORS
 
 MICROSOFT = "com.microsoft"
 """ONNX Runtime's own domain."""
-_FLOAT32 = np.dtype(np.float32)
+_FLOAT16, _FLOAT32 = np.dtype(np.float16), np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,15 @@ class Emitter:
             return tensor
         return self.op("Cast", [tensor], to=int(onnx.helper.np_dtype_to_tensor_dtype(target)))
 
+    def operands_of(self, term: Operated) -> dict[str, gs.Tensor]:
+        """What an operator reads of a term, by input name."""
+        return self.widened(self.operands.of(term, self.name))
+
+    def widened(self, constants: Mapping[str, gs.Constant]) -> dict[str, gs.Tensor]:
+        """Constants with scales as float32, which is what operators take: ONNX Runtime converts them at load."""
+        halves = {key: value for key, value in constants.items() if value.dtype == _FLOAT16}
+        return {**constants, **{key: self.cast(value, _FLOAT16, _FLOAT32) for key, value in halves.items()}}
+
     def moved(self, tensor: gs.Tensor, moves: Sequence[Move]) -> gs.Tensor:
         """Transpose and reshape a tensor."""
         for move in moves:
@@ -91,8 +100,8 @@ class Emitter:
         """The float32 matrix ``[N, K]`` of a term, by operators without inputs that change: folded at load."""
         match term:
             case Operated():
-                constants = self.operands.of(term, self.name)
-                return self.ours(term.decoder, [constants[key] for key in OPERATORS[term.decoder].inputs])
+                inputs = self.operands_of(term)
+                return self.ours(term.decoder, [inputs[key] for key in OPERATORS[term.decoder].inputs])
             case Product():
                 return self.op("MatMul", [self.decode(term.first), self.decode(term.second)])
             case Separable():
@@ -185,7 +194,7 @@ class Emitter:
     def _multiply_by_ours(
         self, operator: str, term: Operated, x: gs.Tensor, dtype: np.dtype[Any], then: Epilogue
     ) -> gs.Tensor:
-        inputs: dict[str, gs.Tensor] = dict(self.operands.of(term, self.name))
+        inputs = self.operands_of(term)
         kind = self._taken(dtype)
         inputs["x"] = self.cast(x, dtype, kind)
         inputs["bias"] = then.bias or self.operands.small(np.zeros(1, np.float32), "regc.no_bias")

@@ -61,8 +61,8 @@ def _rows(emitter: Emitter, term: Term, indices: gs.Tensor, dtype: np.dtype[Any]
         return None
     assert isinstance(term, Coded), "only these have such an operator"
     operands = emitter.operands
-    constants = operands.rows(term, emitter.name) if by_rows else operands.of(term, emitter.name)
-    inputs: dict[str, gs.Tensor] = {"indices": indices, **constants}
+    read = emitter.widened(operands.rows(term, emitter.name)) if by_rows else emitter.operands_of(term)
+    inputs = {"indices": indices, **read}
     ordered = [inputs[key] for key in OPERATORS[operator].inputs]
     if dtype.name in GIVEN and operands.takes(dtype):
         return emitter.ours(operator + GIVEN[dtype.name].suffix, ordered)

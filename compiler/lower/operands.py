@@ -13,6 +13,9 @@ from regc.compiler.model import Model
 from regc.compiler.target import Target
 from regc.compiler.terms import Coded, Dense, NBits, Operated, Product, Term
 
+HALVES_FROM = 128
+"""Scales that are worth a node: it and its names take some 130 bytes."""
+
 
 class Operands:
     """The constants of emitted terms, each stored once however many nodes read it, and the operators used."""
@@ -34,9 +37,12 @@ class Operands:
         return self._by_taps[id(leaf), taps]
 
     def of(self, leaf: Operated, name: str) -> dict[str, gs.Constant]:
-        """The packed operands of a term as constants, by input name; ``name`` is the weight's."""
+        """The packed operands of a term as constants, by input name; ``name`` is the weight's.
+
+        Scales may be float16, which :meth:`regc.compiler.lower.emit.Emitter.operands_of` widens.
+        """
         self._leaves.append(leaf)
-        return {key: self._once(leaf, key, name, values) for key, values in leaf.operands().items()}
+        return {key: self._once(leaf, key, name, _stored(key, values)) for key, values in leaf.operands().items()}
 
     def takes(self, dtype: np.dtype[Any]) -> bool:
         """Whether our products take and give activations of a type."""
@@ -64,10 +70,10 @@ class Operands:
         return self._once(term, keys[0], name, codes), self._once(term, keys[1], name, scales)
 
     def rows(self, leaf: Coded, name: str) -> dict[str, gs.Constant]:
-        """The operands of a coded leaf with every row in one piece, by input name; ``name`` is the weight's."""
+        """As :meth:`of`, those of a coded leaf with every row in one piece."""
         self._leaves.append(leaf)
         return {
-            key: self._once(leaf, key if key == "shape" else f"rows.{key}", name, values)
+            key: self._once(leaf, key if key == "shape" else f"rows.{key}", name, _stored(key, values))
             for key, values in leaf.rows().items()
         }
 
@@ -97,3 +103,12 @@ class Operands:
             found = self.model.add_constant(self.model.fresh_name(f"{name}.{key}"), values)
             self._by_leaf[id(leaf), key] = found
         return found
+
+
+def _stored(key: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Scales as float16 where that holds each of them exactly, and saves more than the node takes that widens them."""
+    if key != "scale" or values.dtype != np.float32 or values.size < HALVES_FROM:
+        return values
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    return halves if (halves == values).all() else values

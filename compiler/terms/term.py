@@ -34,7 +34,7 @@ class Term(ABC):
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """Bytes that the term takes in a file, padding included."""
+        """Bytes that the term takes in a file, padding included, with scales of four bytes, which may be two there."""
 
     @property
     @abstractmethod

@@ -29,8 +29,9 @@ MIN_EXPONENT, MAX_EXPONENT = -126, 127
 """Exponents of a scale: normal float32, so that ``scale * value`` is exact, and survives a machine that
 flushes subnormals."""
 
-STEPS = np.array([2 ** (step / encoder.MOST_STEPS) for step in range(encoder.MOST_STEPS)], np.float32)
-"""Scales tried within an octave, as multiples of its power of two."""
+STEPS = np.exp2(np.arange(encoder.MOST_STEPS) / encoder.MOST_STEPS).astype(np.float16).astype(np.float32)
+"""Scales tried within an octave, as multiples of its power of two: about evenly spread, and each of them a float16, so
+that a file holds scales in two bytes."""
 SAMPLE = encoder.MOST_INPUTS
 """Inputs of a row that a scale is judged by."""
 

@@ -11,6 +11,7 @@ from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense
 from regc.passes import bad_choice, no_gain
 from regc.passes.feedback import damped, towards
+from regc.passes.rounding import halved
 from regc.passes.ternary import exact, fit, second_order
 from regc.passes.ternary.fit import Fitted, Float32, Method
 from regc.passes.ternary.term import TernaryTerm, label, nbytes
@@ -99,6 +100,8 @@ class Ternary(Pass):
                 "leave the method out for the best that can be done"
             )
         fitted = self._fitted(values, inputs, gram)
+        if self._least_squares:
+            fitted = fitted._replace(scale=halved(fitted.scale))
         return self._stored(TernaryTerm(*fitted, columns, self._group(columns), self.act == "int8"))
 
     def _stored(self, term: TernaryTerm) -> TernaryTerm:
@@ -115,6 +118,11 @@ class Ternary(Pass):
             )
         moments = damped(inputs.second_moment) if inputs is not None else None
         return fit.fit_rows(values, self._plain_method(), group=self.group, refit=self.refit, moments=moments)
+
+    @property
+    def _least_squares(self) -> bool:
+        """Whether scales are those of least squares, and not the paper's measures, which stay as they are."""
+        return self.refit or self.method not in ("mean", "median")
 
     def _plain_method(self) -> Method:
         """The method where the Gram matrix of the inputs is not known."""

@@ -16,7 +16,7 @@ from regc.compiler.cli import main
 from regc.compiler.errors import UsageError
 from regc.compiler.target import target_of
 from regc.passes import RF8, Ternary
-from support import model, normal, op_types, run
+from support import model, normal, op_types, own_nodes, run
 
 PLAIN = "g (float[n,{k}] x) => (float[n,{n}] y) {{ y = MatMul(x, w) }}"
 ENDED = "g (float[n,{k}] x) => (float[n,{n}] y) {{ p = MatMul(x, w) a = Add(p, b) y = Relu(a) }}"
@@ -42,7 +42,8 @@ def test_without_our_library_the_results_are_those_of_matmulnbits(
     made = result.model.to_proto()
     onnx.checker.check_model(made, full_check=True)
     assert op_types(made) == ["ai.regc::TernaryMatMulRelu"]
-    attributes = {a.name: helper.get_attribute_value(a) for a in made.graph.node[0].attribute}
+    (node,) = own_nodes(made)
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     assert attributes == {"N": n, "K": k, "block_size": block}
     stock = compile_model(proto, passes, target="stock").model.to_proto()
     assert "com.microsoft::MatMulNBits" in op_types(stock)

@@ -65,7 +65,7 @@ def test_fitted_scales_are_the_best_of_an_octave(size: float) -> None:
     powers = fit.octave_scales(weight, fit.NEAREST)
     errors = []
     for step in range(16):
-        scale = (powers * 2.0 ** (step / 16)).astype(np.float32)
+        scale = powers * fit.STEPS[step]
         errors.append(squared_error(RF8Term(*fit.encode(weight, scale, fit.NEAREST), 9), weight))
     found = squared_error(fitted(weight), weight)
     np.testing.assert_allclose(found, np.min(errors, axis=0), rtol=1e-5)
@@ -73,7 +73,7 @@ def test_fitted_scales_are_the_best_of_an_octave(size: float) -> None:
 
 
 def test_a_scale_that_is_no_power_of_two_is_found() -> None:
-    scale = np.float32(2 ** (5 / 16))
+    scale = fit.STEPS[5]
     weight = np.maximum(rf8_weight(20, 100), 2.0**-12) * scale
     assert relative_error(fitted(weight), weight) < 1e-7
     assert relative_error(octave(weight), weight) > 0.01
