@@ -35,12 +35,12 @@ def fold_shapes(model: Model) -> int:
     before, made = len(model.graph.nodes), dict[Dims, gs.Constant]()
     # A target that is known may be what makes others known.
     while found := _constant_targets(model):
+        computed = [node.inputs[1] for node, _ in found]
         for node, target in found:
-            computed = node.inputs[1]
             if target not in made:
                 made[target] = model.add_constant(model.fresh_name("regc.target"), np.array(target, np.int64))
             node.inputs[1] = made[target]
-            sweep(model.graph, computed)
+        sweep(model.graph, *computed)
     _share_shapes(model)
     return before - len(model.graph.nodes)
 
@@ -49,7 +49,7 @@ def _share_shapes(model: Model) -> None:
     shapes = [node for node in model.graph.nodes if node.op == "Shape" and node.domain in _STANDARD and not node.attrs]
     dims = dimensions(model) if len(shapes) > 1 else {}
     first: dict[Dims, gs.Tensor] = {}
-    kept = _outputs(model.graph)
+    kept, unread = _outputs(model.graph), list[gs.Tensor]()
     for node in shapes:
         known, output = dims.get(node.inputs[0].name), node.outputs[0]
         shared = output if known is None else first.setdefault(known, output)
@@ -58,7 +58,8 @@ def _share_shapes(model: Model) -> None:
         for reader in list(output.outputs):
             for index in [i for i, tensor in enumerate(reader.inputs) if tensor is output]:
                 reader.inputs[index] = shared
-        sweep(model.graph, output)
+        unread.append(output)
+    sweep(model.graph, *unread)
 
 
 def _constant_targets(model: Model) -> list[tuple[gs.Node, Dims]]:
@@ -189,18 +190,20 @@ def _outputs(graph: gs.Graph) -> set[int]:
     return {id(output) for body in (graph, *graph.subgraphs(recursive=True)) for output in body.outputs}
 
 
-def sweep(graph: gs.Graph, tensor: gs.Tensor) -> None:
-    """Remove the nodes of a graph that compute a tensor which nothing reads any more."""
-    kept = _outputs(graph)
-    left = [tensor]
+def sweep(graph: gs.Graph, *tensors: gs.Tensor) -> None:
+    """Remove the nodes of a graph that compute tensors which nothing reads any more."""
+    kept, there = _outputs(graph), {id(node) for node in graph.nodes}
+    left, idle = list(tensors), set[int]()
     while left:
         tensor = left.pop()
         node = tensor.inputs[0] if tensor.inputs else None
-        if node is None or not any(node is other for other in graph.nodes):
+        if node is None or id(node) not in there:
             continue
         if any(output.outputs or id(output) in kept for output in node.outputs):
             continue
         left += node.inputs
-        graph.nodes[:] = [other for other in graph.nodes if other is not node]
+        idle.add(id(node))
         node.inputs.clear()
         node.outputs.clear()
+    if idle:
+        graph.nodes[:] = [node for node in graph.nodes if id(node) not in idle]

@@ -56,10 +56,15 @@ inline void rf8_judge(const JudgeTask& task) {
 }
 
 inline void rf8_codes(const CodesTask& task) {
+  // Copies, for a byte that is written might be one of the task's own: no loop over those becomes vectors.
+  const float* x = task.x;
+  uint8_t* codes = task.codes;
+  const size_t count = task.count;
+  const float scale = task.scale;
   int32_t threshold[kResiduals];
   std::memcpy(threshold, task.thresholds, sizeof(threshold));
-  for (size_t i = 0; i < task.count; ++i) {
-    const int32_t bits = bits_of(task.x[i] / task.scale);
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t bits = bits_of(x[i] / scale);
     const int32_t magnitude = bits & 0x7FFFFFFF;
     int32_t residual = 0;
     for (const int32_t least : threshold) residual += (bits & kFraction) >= least ? 1 : 0;
@@ -68,7 +73,7 @@ inline void rf8_codes(const CodesTask& task) {
     code = code < kLeastCode ? kLeastCode : code;
     code = code > kMostCode ? kMostCode : code;
     code |= bits >> 24 & 0x80;
-    task.codes[i] = static_cast<uint8_t>(magnitude > kHalfLeast ? code : 0);
+    codes[i] = static_cast<uint8_t>(magnitude > kHalfLeast ? code : 0);
   }
 }
 
