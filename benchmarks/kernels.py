@@ -7,14 +7,14 @@ Each has as many copies of the layer as it takes to exceed the last-level cache 
 where memory matters less, fewer: the cache over the rows). Every answer is checked first. Medians of the time of one
 layer; ``+-`` is half the middle half of the rounds. The last column says how much of the machine's limit is reached:
 of reading memory or of multiplying, whichever is closer. `python -m benchmarks.summary` turns the JSON into the
-table and the picture of the README.
+table and the picture of the README. Results are added to the file as they are found, so that one table can be measured
+in several short runs: a contender is always compared with the float32 of its own run.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import gc
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ import onnxruntime as ort
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import limits
+from benchmarks import collect, limits
 from benchmarks.contenders import CONTENDERS, Contender, Float32, Layer
 from benchmarks.stack import copies, model_of
 from benchmarks.timing import calls_for, interleaved
@@ -78,7 +78,7 @@ class Setting:
 @click.option("--only", default="*", show_default=True, help="Contenders beside float32: globs, joined by commas.")
 @click.option("--megabytes", type=int, help="Weights of a contender.  [default: the last-level cache and a quarter]")
 @click.option("--rounds", default=9, show_default=True)
-@click.option("--json", "output", type=click.Path(path_type=Path), help="Write the results here too.")
+@click.option("--json", "output", type=click.Path(path_type=Path), help="Add the results to this file, too.")
 def main(
     *,
     layers: str,
@@ -93,16 +93,14 @@ def main(
     """Time every contender on every shape."""
     nbytes = megabytes << 20 if megabytes is not None else limits.cache_bytes() * 5 // 4
     chosen = _chosen(only.split(","))
-    results: list[Result] = []
     for inputs, outputs in _shapes(shapes) if shapes else _read(layers):
         built = _build(chosen, inputs, outputs)
         for row_count in _ints(rows):
             for thread_count in _ints(threads):
                 compared = _compare(chosen, built, Setting(row_count, thread_count, rounds, nbytes))
                 Console().print(_table(compared))
-                results += compared
-    if output is not None:
-        output.write_text(json.dumps([asdict(result) for result in results], indent=1))
+                if output is not None:
+                    collect.add(output, [asdict(result) for result in compared])
 
 
 def _chosen(globs: Sequence[str]) -> list[Contender]:

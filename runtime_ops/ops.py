@@ -81,15 +81,18 @@ def functions(
     return [operator.function(opset) for operator in ordered]
 
 
-def loses(operator: str, shape: tuple[int, int], rows: int | None = None, share: float = 1.0) -> str | None:
+def loses(
+    operator: str, shape: tuple[int, int], rows: int | None = None, share: float = 1.0, block: int = 1
+) -> str | None:
     """Why an operator is no faster than what takes its place otherwise, in words; None where it wins.
 
     ``shape`` is ``(N, K)`` of the weight. ``rows`` are the rows of x in one product, None where they are not known:
     the operator then has to win for some number of them. ``share`` is the part of the weight that a row uses, of
-    GatedMatMul the mean share of inputs that pass the gate, of BlockSparseMatMul the share of blocks that are kept.
+    GatedMatMul the mean share of inputs that pass the gate, of BlockSparseMatMul the share of blocks that are kept, and
+    ``block`` the inputs of a block.
     How that was measured is told in :mod:`regc.runtime_ops.regions`, which has the numbers.
     """
-    found = OPERATORS[operator].region.loses(shape[1], rows, share)
+    found = OPERATORS[operator].region.loses(shape[1], rows, share, block)
     return None if found is None else f"{operator} {found}"
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 ANY = 1 << 62
 """Rows of a product, as many as it may have."""
+Uses = tuple[tuple[int, float], ...]
+"""Pairs of rows and share; see :class:`Region`."""
 
 
 @dataclass(frozen=True)
@@ -20,29 +22,32 @@ class Region:
     """The products in which an operator wins.
 
     ``least_inputs`` is the smallest K of a weight. ``uses`` are pairs by ascending rows: products of up to so many
-    rows win when they use at most this share of the weight, which is largest for the fewest rows. Products of more rows
-    than the last pair has never win.
+    rows win when they use at most this share of the weight, which is never larger than for the fewest rows. Products of
+    more rows than the last pair has never win. ``blocks`` has, by ascending size, what takes the place of ``uses`` for
+    weights that are used in blocks of at least so many inputs.
 
     ``times`` are triples by ascending rows: the time of a product of so many rows over that of float32 MatMul is the
     second number plus the third times the share of the weight that it uses. Empty where that is not known.
     """
 
     least_inputs: int = 1
-    uses: tuple[tuple[int, float], ...] = ((ANY, 1.0),)
+    uses: Uses = ((ANY, 1.0),)
+    blocks: tuple[tuple[int, Uses], ...] = ()
     times: tuple[tuple[int, float, float], ...] = ()
 
-    def loses(self, inputs: int, rows: int | None, share: float) -> str | None:
+    def loses(self, inputs: int, rows: int | None, share: float, block: int = 1) -> str | None:
         """Why a weight of K ``inputs`` loses, in words that follow the operator's name; None where it wins.
 
         ``rows`` are those of one product, None where they are not known: then the best number of them is enough.
-        ``share`` is the part of the weight that each row uses.
+        ``share`` is the part of the weight that each row uses, in blocks of ``block`` inputs.
         """
         if inputs < self.least_inputs:
             return f"is faster from {self.least_inputs} inputs on, the weight has {inputs}"
         product = "a product" if rows is None else f"a product of {rows} row" + "s" * (rows > 1)
-        allowed = [most for limit, most in self.uses if rows is None or rows <= limit]
+        uses = next((uses for least, uses in reversed(self.blocks) if least <= block), self.uses)
+        allowed = [most for limit, most in uses if rows is None or rows <= limit]
         if not allowed:
-            return f"is faster up to {self.uses[-1][0]} rows, a product has {rows}"
+            return f"is faster up to {uses[-1][0]} rows, a product has {rows}"
         if share > allowed[0]:
             return f"is faster where {product} uses up to {allowed[0]:.0%} of the weight, it uses {share:.0%}"
         return None
@@ -69,10 +74,24 @@ CONVOLUTION = Region(least_inputs=64)
 SPARSE = Region(uses=((ANY, 0.8),))
 """Over MatMul, of 90, 70 and 50 % in blocks of 16x1: 0.93, 1.19 and 1.69 times as fast for a row, 1.17, 1.49 and 2.05
 for 8, 1.03, 1.32 and 2.5 for 32, 1.08, 1.39 and 2.2 for 128; blocks of 16x16 are a tenth faster."""
-SPARSE_RF8 = Region(uses=((1, 0.7), (ANY, 0.3)))
-"""Over RF8MatMul, of 70, 30 and 10 % in blocks of 16x1: 1.06, 2.3 and 5.2 times as fast for a row, 0.57, 1.12 and 3.2
-for 8, 0.54, 1.47 and 3.6 for 32, 0.65, 1.23 and 3.1 for 128. In blocks of 16x16, multiplied in float16: 1.06, 2.4 and
-6.0 for 8, 1.65, 2.7 and 6.4 for 32, 1.9, 3.0 and 6.8 for 128."""
+SPARSE_RF8 = Region(
+    uses=((1, 0.7), (ANY, 0.3)),
+    blocks=((2, ((1, 0.7), (3, 0.3), (ANY, 0.5))), (4, ((1, 0.7), (3, 0.5), (ANY, 0.7)))),
+)
+"""Over RF8MatMul, of some percent in blocks of 16 by 1 (in float32), 2, 4 or 16 inputs (in float16, but for a
+row and two):
+
+    rows        1     2     4     8    32   128
+    70 %, 1  1.10  0.73  0.43  0.58  0.64  0.68
+    50 %, 1  1.53  1.01  0.63  0.70  0.99  0.98
+    30 %, 1  2.30  1.68  1.22  1.36  1.53  1.45
+    70 %, 2  1.16  0.79  0.89  0.82  1.35  1.18
+    50 %, 2  1.47  1.00  1.05  1.19  1.80  1.74
+    30 %, 2  2.53  1.77  1.96  2.20  2.93  2.89
+    70 %, 4  1.20  0.87  1.00  1.12  1.29  1.34
+    70 %, 16 1.25  0.84  1.09  1.07  1.52  1.40
+    30 %, 16 2.77  2.00  2.21  2.49  2.96  2.99
+"""
 GATED = Region(
     uses=((1, 0.8), (2, 0.45), (4, 0.25)),
     times=((1, 0.0, 1.17), (2, 0.22, 1.45), (8, 0.75, 1.11), (32, 1.09, 0.0), (128, 0.98, 0.0)),

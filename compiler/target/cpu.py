@@ -80,4 +80,6 @@ class CpuNBits(Cpu):
 
 
 def _loss(operator: str, term: Operated, rows: int | None) -> str | None:
-    return None if term.forced else ops.loses(operator, term.shape, rows, term.work / math.prod(term.shape))
+    if term.forced:
+        return None
+    return ops.loses(operator, term.shape, rows, term.work / math.prod(term.shape), term.side_by_side)

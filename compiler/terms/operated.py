@@ -54,6 +54,11 @@ class Operated(Term):
         """Name of the operator that gives the float32 matrix ``[N, K]``."""
 
     @property
+    def side_by_side(self) -> int:
+        """Inputs of a block, of a term that has only some blocks of its matrix."""
+        return 1
+
+    @property
     def forced(self) -> bool:
         """Whether it was asked for also where its operator is no faster than what takes its place."""
         return False

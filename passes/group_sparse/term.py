@@ -106,6 +106,10 @@ class BlockSparse(Kept):
         return self.kept * block_sparse.TILE * self.block
 
     @property
+    def side_by_side(self) -> int:  # noqa: D102
+        return self.block
+
+    @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102
         return ("BlockSparseRF8MatMul" if self._coded else "BlockSparseMatMul",)
 

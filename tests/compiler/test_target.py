@@ -212,6 +212,15 @@ def test_work_that_is_not_saved_where_it_pays_is_refused(monkeypatch: pytest.Mon
         assert compile_model(sparse_products(rows), [most]).records[0].reason == f"group-sparse: {words}"
 
 
+def test_wider_blocks_may_pay_where_narrow_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    region = Region(uses=((8, 0.4),), blocks=((4, ((8, 0.6),)),))
+    monkeypatch.setitem(OPERATORS, "BlockSparseMatMul", replace(OPERATORS["BlockSparseMatMul"], region=region))
+    narrow, wide = (compile_model(sparse_products(8), [GroupSparse(groups=f"blocks(16x{n})")]) for n in (2, 4))
+    words = "BlockSparseMatMul is faster where a product of 8 rows uses up to 40% of the weight, it uses 50%"
+    assert narrow.records[0].reason == f"group-sparse: {words}"
+    assert op_types(wide.model.to_proto()) == ["ai.regc::BlockSparseMatMul"]
+
+
 def test_codes_are_decoded_where_their_operator_loses(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = replace(OPERATORS["RF8MatMul"], region=Region(least_inputs=513))
     monkeypatch.setitem(OPERATORS, "RF8MatMul", slow)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from regc.runtime_ops import ops
@@ -27,13 +29,23 @@ def test_a_region_answers_in_words(inputs: int, rows: int | None, share: float, 
     assert REGION.loses(inputs, rows, share) == words
 
 
+@pytest.mark.parametrize(("block", "most"), [(1, 25), (2, 50), (3, 50), (4, 75), (32, 75)])
+def test_wider_blocks_win_elsewhere(block: int, most: int) -> None:
+    region = replace(REGION, blocks=((2, ((8, 0.5),)), (4, ((8, 0.75),))))
+    assert region.loses(32, 8, most / 100, block) is None
+    found = region.loses(32, 8, 0.8, block)
+    assert found == f"is faster where a product of 8 rows uses up to {most}% of the weight, it uses 80%"
+
+
 @pytest.mark.parametrize("name", ops.OPERATORS)
 def test_every_region_is_in_order(name: str) -> None:
     region = ops.OPERATORS[name].region
-    limits, shares = zip(*region.uses, strict=True)
-    assert list(limits) == sorted(set(limits))
-    assert list(shares) == sorted(shares, reverse=True)
-    assert 0 < min(shares) <= max(shares) <= 1
+    sizes = [size for size, _ in region.blocks]
+    assert sizes == sorted(set(sizes))
+    for uses in (region.uses, *(uses for _, uses in region.blocks)):
+        limits, shares = zip(*uses, strict=True)
+        assert list(limits) == sorted(set(limits))
+        assert 0 < min(shares) <= shares[0] == max(shares) <= 1
 
 
 @pytest.mark.parametrize("name", ops.OPERATORS)

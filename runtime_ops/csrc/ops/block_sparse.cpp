@@ -18,6 +18,7 @@ using SparseKernel = void (*Kernels::*)(const SparseTask&);
 constexpr size_t kScaleIndex = 4;
 constexpr size_t kMaxBlockLog2 = 5;
 constexpr size_t kStreamRows = 3;          // the most rows for which reading x in place beats packing it
+constexpr size_t kRoundedStreamRows = 2;   // and beats rounding it, too: four rows of 2048x5632 take as long as two
 constexpr size_t kTaskBytes = 128 * 1024;  // values of a stream task: a few microseconds
 constexpr size_t kMinTasks = 16;           // of a large product, for machines with many cores
 constexpr size_t kMinTiles = 6;            // of a panel task: it passes over all of x, which has to pay
@@ -38,13 +39,15 @@ class SparseWeight final : public Weight {
 
   void multiply(const Kernels& kernels, const float* x, size_t rows, const Out& out,
                 const Parallel& parallel) const override {
-    if (rows <= kStreamRows) {
+    const bool rounds =
+        method_.activations == Activations::rounded && kernels.round_rows != nullptr && w_.block_log2 >= 1;
+    if (rows <= (rounds ? kRoundedStreamRows : kStreamRows)) {
       const PaddedRows whole(x, rows, w_.inputs, padded());
       const size_t by_bytes = kTaskBytes / std::max<size_t>(values() / tiles() * method_.value_bytes, 1);
       const size_t by_count = tiles() / kMinTasks;
       const Rows in = {whole.data(), padded(), nullptr};
       run(kernels, method_.stream, in, {std::min(by_bytes, by_count), rows}, rows, out, parallel);
-    } else if (method_.activations == Activations::rounded && kernels.round_rows != nullptr && w_.block_log2 >= 1) {
+    } else if (rounds) {
       const RoundedRows rounded(kernels, x, rows, w_.inputs, padded(), parallel);
       // Two halves are turned as one float.
       const auto* pairs = reinterpret_cast<const float*>(rounded.data());
