@@ -42,8 +42,8 @@ Exit codes:
     "--target",
     type=Choice(["cpu", "cuda", "stock"]),
     default="cpu",
-    help="Our operators, those of them that run on a GPU, or only those that ONNX Runtime has already: MatMulNBits for "
-    "ternary and int weights.",
+    help="Our operators, those of them that run on a GPU (where convolutions stay ONNX Runtime's, with weights decoded "
+    "when the model is loaded), or only those that ONNX Runtime has already: MatMulNBits for ternary and int weights.",
     show_default=True,
 )
 @click.option(

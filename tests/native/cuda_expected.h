@@ -56,9 +56,12 @@ inline void expect_float(const kernels::Matrix& w, size_t block, const Operands&
   kernel(task);
 }
 
-// The largest rounding errors of x * |W| * scale in float32 and, where rows are rounded, in float16.
+// What a kernel rounds besides sums of float32: nothing; rows, to float16; factors, to sums of bfloat16.
+enum class Rounded { nothing, rows, factors };
+
+// The largest rounding errors of x * |W| * scale.
 template <class Value>
-Exact<float> bounds(const Operands& o, const kernels::Affine& w, bool rounded, const Value& value) {
+Exact<float> bounds(const Operands& o, const kernels::Affine& w, Rounded rounded, const Value& value) {
   Exact<float> bound(o.size.rows * o.size.outputs);
   for (size_t row = 0; row < o.size.rows; ++row) {
     for (size_t n = 0; n < o.size.outputs; ++n) {
@@ -69,8 +72,9 @@ Exact<float> bounds(const Operands& o, const kernels::Affine& w, bool rounded, c
         sum += x * std::fabs(static_cast<double>(value(n, k)));
         largest = std::max(largest, x);
       }
-      const double each = static_cast<double>(o.size.inputs + 8) * 0x1p-23 + (rounded ? 0x1p-11 : 0);
-      const double lost = rounded ? static_cast<double>(o.size.inputs) * largest * 0x1p-31 : 0;
+      const double more = rounded == Rounded::rows ? 0x1p-11 : rounded == Rounded::factors ? 0x1p-16 : 0;
+      const double each = static_cast<double>(o.size.inputs + 8) * 0x1p-23 + more;
+      const double lost = rounded == Rounded::rows ? static_cast<double>(o.size.inputs) * largest * 0x1p-31 : 0;
       const double scale = std::fabs(static_cast<double>(w.scale[n]));
       bound[row * o.size.outputs + n] = static_cast<float>((sum * each + lost) * scale);
     }

@@ -228,12 +228,12 @@ def assert_same_bits(actual: Array, expected: Array) -> None:
     assert same.all(), f"{np.count_nonzero(~same)} of {same.size} differ, first at {np.argwhere(~same)[0]}"
 
 
-def assert_close(actual: Array, x: Array, op: str, inputs: Mapping[str, Array]) -> None:
-    """Within (K + 3) half-ulps of the sum of magnitudes: K fused multiply-adds, a product and a sum."""
+def assert_close(actual: Array, x: Array, op: str, inputs: Mapping[str, Array], more: float = 0) -> None:
+    """Within (K + 3) half-ulps of the sum of magnitudes, K fused multiply-adds, a product and a sum; ``more`` adds."""
     weight, scale = dense(op, inputs), inputs["scale"].astype(np.float64)
     wide = passed(x, inputs).astype(np.float64)
     exact = wide @ weight.T * scale + inputs["bias"]
     magnitude = np.abs(wide) @ np.abs(weight).T * scale + np.abs(inputs["bias"])
-    bound = (weight.shape[1] + 3) * 2.0**-24 * magnitude
+    bound = ((weight.shape[1] + 3) * 2.0**-24 + more) * magnitude
     assert actual.shape == exact.shape
     assert (np.abs(actual - exact) <= bound).all()

@@ -1,4 +1,5 @@
 // Exact float32: every output is one chain of fused multiply-adds over ascending inputs, as on the CPU, bit for bit.
+// For what split.h and stream.h do not take: many rows on devices without tiles of bfloat16, few that are not in fours.
 // A block of threads has a tile of sixteen outputs and kChainRows rows; a thread one output of eight of them.
 #pragma once
 
@@ -25,10 +26,11 @@ REGC_DEVICE float value_of(const Weight& w, size_t i, bool coded) {
 }
 
 // A format has the inputs that count() for a tile, place() in x of the i-th, its weight() of output 16 * tile + r, and
-// gated(), what becomes of an activation.
+// gated(), what becomes of an activation. A weight is a sum of kPieces of bfloat16, or near enough: see split.h.
 
 template <class Codes>
 struct TernaryChain {
+  static constexpr int kPieces = 1;
   REGC_DEVICE static size_t count(const Weight& w, size_t) { return w.inputs; }
   REGC_DEVICE static size_t place(const Weight&, size_t, size_t i) { return i; }
   REGC_DEVICE static float gated(const Weight&, size_t, size_t, float x) { return x; }
@@ -48,6 +50,7 @@ struct TernaryChain {
 };
 
 struct RF8Chain {
+  static constexpr int kPieces = 1;
   REGC_DEVICE static size_t count(const Weight& w, size_t) { return w.inputs; }
   REGC_DEVICE static size_t place(const Weight&, size_t, size_t i) { return i; }
   REGC_DEVICE static float gated(const Weight&, size_t, size_t, float x) { return x; }
@@ -58,6 +61,7 @@ struct RF8Chain {
 
 template <bool kCoded>
 struct SparseChain {
+  static constexpr int kPieces = kCoded ? 1 : 2;
   REGC_DEVICE static size_t first(const Weight& w, size_t tile) { return static_cast<size_t>(w.start[tile]); }
   REGC_DEVICE static size_t count(const Weight& w, size_t tile) {
     return (static_cast<size_t>(w.start[tile + 1]) - first(w, tile)) << w.block_log2;
@@ -89,6 +93,7 @@ REGC_DEVICE bool passes(const Weight& w, size_t row, size_t k, float x) {
 
 template <bool kCoded>
 struct GatedChain {
+  static constexpr int kPieces = kCoded ? 1 : 2;
   REGC_DEVICE static size_t count(const Weight& w, size_t) { return w.inputs; }
   REGC_DEVICE static size_t place(const Weight&, size_t, size_t i) { return i; }
   REGC_DEVICE static float gated(const Weight& w, size_t row, size_t k, float x) {

@@ -8,6 +8,7 @@
 
 #if defined(__CUDACC__)
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <mma.h>
@@ -17,10 +18,13 @@
 #define REGC_LAUNCHED(threads) __global__ void __launch_bounds__(threads)
 // One-dimensional, for wmma from a multiple of 32 bytes on.
 #define REGC_SHARED(type, name, count) __shared__ __align__(128) type name[count]
+// Whether there are tiles of bfloat16: from compute capability 8.0 on.
+#define REGC_BFLOAT_TILES (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800)
 
 namespace regc::cuda {
 
 using half_t = __half;
+using bfloat_t = __nv_bfloat16;
 using Word2 = uint2;
 using Word4 = uint4;
 
@@ -31,6 +35,7 @@ REGC_DEVICE uint32_t load_4(const void* p) { return __ldg(static_cast<const unsi
 // Shared memory, aligned: of a memcpy nvcc would make stores of single bytes.
 REGC_DEVICE void store_16(void* p, Word4 v) { *static_cast<uint4*>(p) = v; }
 REGC_DEVICE void store_4(void* p, uint32_t v) { *static_cast<uint32_t*>(p) = v; }
+REGC_DEVICE void store_2(void* p, uint16_t v) { *static_cast<uint16_t*>(p) = v; }
 REGC_DEVICE float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 REGC_DEVICE uint16_t float_to_half(float v) { return __half_as_ushort(__float2half_rn(v)); }
 REGC_DEVICE uint32_t float_bits(float v) { return __float_as_uint(v); }
@@ -66,6 +71,11 @@ struct TileSum<half_t> {
   using Element = half_t;
   using Sum = float;
 };
+template <>
+struct TileSum<bfloat_t> {
+  using Element = bfloat_t;
+  using Sum = float;
+};
 template <class T>
 using TileA = nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, typename TileSum<T>::Element,
                                      nvcuda::wmma::row_major>;
@@ -91,6 +101,14 @@ REGC_DEVICE void multiply_tiles(C& c, const A& a, const B& b) {
 template <class Sum, class C>
 REGC_DEVICE void store_tile(Sum* p, const C& c) {
   nvcuda::wmma::store_matrix_sync(p, c, 16, nvcuda::wmma::mem_row_major);
+}
+
+// Whether the current device multiplies tiles of bfloat16.
+inline bool has_bfloat_tiles() {
+  int device = 0;
+  int major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 8;
 }
 
 struct Grid {

@@ -5,6 +5,7 @@
 #include "cuda/cut.h"
 #include "cuda/rows.h"
 #include "cuda/scratch.h"
+#include "cuda/split.h"
 #include "cuda/tables.h"
 
 namespace regc::cuda {
@@ -89,6 +90,17 @@ Error launch_chain(const ChainArgs& a, Stream on) {
   return launch(chain<Format>, {static_cast<unsigned>(across), static_cast<unsigned>(down)}, kChainThreads, on, a);
 }
 
+// Many rows of float activations.
+template <class Format>
+Error launch_many(const ChainArgs& a, Stream on) {
+  if (!has_bfloat_tiles()) return launch_chain<Format>(a, on);
+  const size_t across = ceil_div(a.weight.outputs, kTile);
+  const size_t down = ceil_div(a.rows, kSplitRows);
+  if (const Error error = check_grid(across, down)) return error;
+  const auto kernel = a.in.type == Type::float32 ? split_rows<Format, Wide> : split_rows<Format, Narrow>;
+  return launch(kernel, {static_cast<unsigned>(across), static_cast<unsigned>(down)}, kSplitThreads, on, a);
+}
+
 // A few rows of float activations that can be read by fours.
 template <template <class> class Format>
 Error stream_floats(const ChainArgs& a, Stream on) {
@@ -96,17 +108,23 @@ Error stream_floats(const ChainArgs& a, Stream on) {
   return a.in.type == Type::float32 ? launch_stream<Format<Wide>>(s, on) : launch_stream<Format<Narrow>>(s, on);
 }
 
-inline bool streams(const ChainArgs& a) { return a.rows <= kStreamRows && in_fours(a.in, a.weight.inputs); }
 
 template <class X>
 using TwoBitsStream = TernaryFloatStream<TwoBits, X>;
 template <class X>
 using FiveTritsStream = TernaryFloatStream<FiveTrits, X>;
 
+template <class Codes, template <class> class Few>
+Error multiply_ternary_float(const ChainArgs& a, Stream on) {
+  using Chain = TernaryChain<Codes>;
+  if (a.rows > kStreamRows) return launch_many<Chain>(a, on);
+  return in_fours(a.in, a.weight.inputs) ? stream_floats<Few>(a, on) : launch_chain<Chain>(a, on);
+}
+
 inline Error multiply_rf8(const ChainArgs& a, uint8_t* scratch, Stream on) {
   const Weight& w = a.weight;
-  if (streams(a)) return stream_floats<RF8Stream>(a, on);
-  if (a.rows <= kStreamRows) return launch_chain<RF8Chain>(a, on);
+  if (a.rows <= kStreamRows)
+    return in_fours(a.in, w.inputs) ? stream_floats<RF8Stream>(a, on) : launch_chain<RF8Chain>(a, on);
   const Scratch parts = rf8_scratch(w, a.rows);
   const size_t padded = parts.stride / sizeof(uint16_t);
   const RoundArgs r{{a.in, w.inputs, in_fours(a.in, w.inputs)}, reinterpret_cast<uint16_t*>(scratch), padded,
@@ -119,7 +137,7 @@ inline Error multiply_rf8(const ChainArgs& a, uint8_t* scratch, Stream on) {
 
 template <bool kCoded>
 Error multiply_sparse(const ChainArgs& a, Stream on) {
-  if (a.rows > kStreamRows) return launch_chain<SparseChain<kCoded>>(a, on);
+  if (a.rows > kStreamRows) return launch_many<SparseChain<kCoded>>(a, on);
   const Grid grid{static_cast<unsigned>(ceil_div(a.weight.outputs, kTile)), static_cast<unsigned>(a.rows)};
   const auto kernel = a.in.type == Type::float32 ? sparse_rows<kCoded, Wide> : sparse_rows<kCoded, Narrow>;
   return launch(kernel, grid, kSkipThreads, on, a);
@@ -127,7 +145,7 @@ Error multiply_sparse(const ChainArgs& a, Stream on) {
 
 template <bool kCoded>
 Error multiply_passing(const ChainArgs& a, void* scratch, Stream on) {
-  if (a.rows > kStreamRows) return launch_chain<GatedChain<kCoded>>(a, on);
+  if (a.rows > kStreamRows) return launch_many<GatedChain<kCoded>>(a, on);
   const Weight& w = a.weight;
   const auto [count, inputs] = gated_parts(w, a.rows);
   const GatedArgs gated{a, inputs, count > 1 ? static_cast<float*>(scratch) : nullptr};
@@ -181,9 +199,9 @@ Error multiply(const Weight& w, const Input& x, size_t rows, const Out& out, voi
     case Format::rf8:
       return multiply_rf8(a, bytes, on);
     case Format::ternary_float:
-      return streams(a) ? stream_floats<TwoBitsStream>(a, on) : launch_chain<TernaryChain<TwoBits>>(a, on);
+      return multiply_ternary_float<TwoBits, TwoBitsStream>(a, on);
     case Format::ternary5_float:
-      return streams(a) ? stream_floats<FiveTritsStream>(a, on) : launch_chain<TernaryChain<FiveTrits>>(a, on);
+      return multiply_ternary_float<FiveTrits, FiveTritsStream>(a, on);
     case Format::sparse:
       return multiply_sparse<false>(a, on);
     case Format::sparse_rf8:

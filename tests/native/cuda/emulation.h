@@ -15,6 +15,7 @@
 #define REGC_HD inline
 #define REGC_DEVICE inline
 #define REGC_LAUNCHED(threads) void
+#define REGC_BFLOAT_TILES 1
 #define REGC_SHARED(type, name, count)                            \
   static regc::emulation::Shared<type, (count)> name##_in_shared; \
   type* const name = name##_in_shared.data()
@@ -41,6 +42,15 @@ inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 namespace regc::cuda {
 
 using half_t = _Float16;
+struct bfloat_t {
+  uint16_t bits;
+  operator float() const {
+    const uint32_t wide = uint32_t{bits} << 16;
+    float value;
+    std::memcpy(&value, &wide, sizeof(value));
+    return value;
+  }
+};
 
 struct Word2 {
   uint32_t x, y;
@@ -61,6 +71,7 @@ inline uint32_t load_4(const void* p) { return aligned<uint32_t>(p); }
 
 inline void store_16(void* p, Word4 v) { const_cast<Word4&>(aligned<Word4>(p)) = v; }
 inline void store_4(void* p, uint32_t v) { const_cast<uint32_t&>(aligned<uint32_t>(p)) = v; }
+inline void store_2(void* p, uint16_t v) { const_cast<uint16_t&>(aligned<uint16_t>(p)) = v; }
 
 template <class To, class From>
 To same_bits(From from) {
@@ -135,6 +146,8 @@ void store_tile(Sum* p, const TileC<T>& tile) {
   if (reinterpret_cast<uintptr_t>(p) % 32 != 0) throw std::runtime_error("a tile is not aligned");
   if (holds_tile()) std::memcpy(p, tile.value, sizeof(tile.value));
 }
+
+inline bool has_bfloat_tiles() { return emulation::Machine::instance().bfloat_tiles; }
 
 struct Grid {
   unsigned x;

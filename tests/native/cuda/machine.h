@@ -32,6 +32,7 @@ class Machine {
     return machine;
   }
   void seed(unsigned seed) { random_.seed(seed); }
+  bool bfloat_tiles = true;  // as from compute capability 8.0 on
 
   template <class Kernel>
   void run(Dim grid, unsigned threads, const Kernel& kernel) {
