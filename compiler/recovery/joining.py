@@ -23,7 +23,7 @@ SHARE = 0.5
 """Of the batches whose samples are joined."""
 
 
-def joinable(graph: gs.Graph, feeds: Sequence[Feed], run: Callable[[Mapping[str, Tensor]], object]) -> bool:
+def joinable(graph: gs.Graph, feeds: Sequence[Feed], run: Callable[[dict[str, Tensor]], object]) -> bool:
     """Whether all inputs are ``[samples, places]`` and may have as many places as :data:`MOST` samples of the longest
     feed have together. It is tried, for positions may be limited.
     """
