@@ -4,27 +4,40 @@
 
 Without ``--model`` the encoder of :mod:`benchmarks.encoder` is made with 6, 12 and 24 layers; its inputs are random
 words. Each run is ``regc compile --no-verify`` in a process of its own: ternary with error feedback, which runs the
-model on calibration inputs first, and RF8 without any. Beside them stands what it takes to copy the file.
+model on calibration inputs first, and RF8 without any. Beside them stands what it takes to copy the file to disk
+(with fsync, as compiling does) and what starting Python and importing takes, which is in every run.
+
+How long a graph takes depends on its nodes, and how long weights take on their bytes: so RF8 is also measured on a
+model of as many bytes in eight weights.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.encoder import LAYERS, WORDS, make_encoder
 
 TERNARY, RF8 = "ternary{group=64,include=op:MatMul}", "rf8"
 SENTENCES, TOKENS = 500, 16
 TIMES = (1, 2, 4)
+WIDE, FEW = 2304, 8
+"""Of a model of few nodes: inputs and outputs of each weight, and weights."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +64,11 @@ def main(model: Path | None, calibration: str | None, mask: str | None, threads:
             return
         data = _inputs(home)
         for times in TIMES:
-            made = make_encoder(home / "encoder.onnx", layers=times * LAYERS)
+            made = _apart(make_encoder, home / "encoder.onnx", times * LAYERS)
             name = f"{times * LAYERS} layers"
             _show(name, made, ["--calibration", str(data), "--mask", "attention_mask"], threads, home)
+        _show(f"{FEW} weights", _apart(_wide, home / "wide.onnx"), None, threads, home)
+        _tell("starting Python and importing regc", _started(), "")
 
 
 def _inputs(home: Path) -> Path:
@@ -64,14 +79,42 @@ def _inputs(home: Path) -> Path:
     return home / "data.npz"
 
 
-def _show(name: str, model: Path, inputs: list[str], threads: int, home: Path) -> None:
+def _apart(make: Callable[..., Path], *arguments: Any) -> Path:
+    """In a process that ends: the peak of later processes would begin at what this one has."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(make, *arguments).result()
+
+
+def _wide(path: Path) -> Path:
+    """One product after the other."""
+    nodes = [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"x{i + 1}"]) for i in range(FEW)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", WIDE]) for name in ("x0", f"x{FEW}")]
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal((WIDE, WIDE), np.float32) / np.float32(WIDE**0.5) for _ in range(FEW)]
+    tensors = [numpy_helper.from_array(weight, f"w{i}") for i, weight in enumerate(weights)]
+    graph = helper.make_graph(nodes, "wide", ends[:1], ends[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def _show(name: str, model: Path, inputs: list[str] | None, threads: int, home: Path) -> None:
+    """``inputs`` are the options of calibration; without them no ternary."""
     for passes, given in ((TERNARY, inputs), (RF8, [])):
-        taken = _compile(model, passes, given, threads, home / "small.onnx")
-        print(
-            f"{name}, {taken.nbytes / 1e6:.0f} MB: {passes}: {taken.seconds:.1f} s, peak {taken.peak / 1e6:.0f} MB",
-            flush=True,
-        )
-    print(f"{name}: a copy of the file to disk {_copied(model, home / 'copy'):.2f} s", flush=True)
+        if given is not None:
+            taken = _compile(model, passes, given, threads, home / "small.onnx")
+            told = f"{name}, {taken.nbytes / 1e6:.0f} MB: {passes}"
+            _tell(told, taken.seconds, f", peak {taken.peak / 1e6:.0f} MB")
+    _tell(f"{name}: a copy of the file to disk", _copied(model, home / "copy"), "")
+
+
+def _tell(what: str, seconds: float, more: str) -> None:
+    print(f"{what}: {seconds:.2f} s{more}", flush=True)
+
+
+def _started() -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import regc.compiler.cli, regc.compiler.job"], check=True)
+    return time.perf_counter() - start
 
 
 def _compile(model: Path, passes: str, inputs: list[str], threads: int, target: Path) -> Taken:
@@ -91,12 +134,17 @@ def _compile(model: Path, passes: str, inputs: list[str], threads: int, target: 
 
 
 def _copied(source: Path, target: Path) -> float:
-    start = time.perf_counter()
-    with target.open("wb") as file:
-        file.write(source.read_bytes())
-        file.flush()
-        os.fsync(file.fileno())
-    return time.perf_counter() - start
+    """Once what is on its way to the disk is there; the second of two copies, as the first may wait for memory."""
+    for _ in range(2):
+        os.sync()
+        start = time.perf_counter()
+        with source.open("rb") as file, target.open("wb") as copy:
+            shutil.copyfileobj(file, copy, 4 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+        seconds = time.perf_counter() - start
+        target.unlink()
+    return seconds
 
 
 if __name__ == "__main__":
