@@ -31,8 +31,8 @@ class NeuronMask(Pass):
     :mod:`regc.compiler.gates`. All else is about skipping.
 
     The gate is WINA's (arXiv 2505.19427) or TEAL's (arXiv 2408.14690), with a centre and a compensation of our own; see
-    :mod:`regc.passes.neuron_mask.thresholds`, where both papers' gates are ``centre=false,compensate=false``. Their
-    first positions, which stay dense, are no option: a weight sees rows, but not the positions they are of.
+    :mod:`regc.passes.neuron_mask.thresholds`, where both papers' gates are ``centre=false,compensate=false``, and why
+    neither WINA's rotation nor the papers' dense first positions are options.
 
     Raises:
         UsageError: an option is out of range.

@@ -20,6 +20,12 @@ Behind RMSNorm none is needed, for the stream between layers can be rotated for 
 weights, but there it did not pay: divergence of a small language model's predictions from the original's at 40 %, on
 three texts that nothing was fitted on, 0.149 as it came, 0.220 with the scales in the weights, and then 0.181 in the
 principal components of the stream and 0.215 in the singular vectors of the weights that read it.
+
+Both papers leave the first positions of a text dense. Of that model's predictions at 40 % those of the first position
+are off by 0.003, of the first four by 0.014, of all others by 0.14; with every input of the first one, or the first
+four, multiplied by the weight as it came, the others improve by 1 % (0.1362 to 0.1351, 0.1391 to 0.1375; 64 texts that
+it wrote). That would take the weight as it came beside the compensated one, and where products have few enough rows
+for skipping to be faster, the rows of a text being written, a product does not know which position its row is of.
 """
 
 from __future__ import annotations
