@@ -6,7 +6,9 @@ which calibration rows give for every level, counts by how much the model minds 
 those of least energy, are left out for good. Relative errors alone mislead, for the outputs of one layer are worth more
 than those of another: at 40 % a small language model comes to perplexity 12.6 by them, to 4.5 by one level for all.
 On texts and sentences that nothing was fitted on: perplexity at 40 % 4.42 with one level and 4.30 shared out, cosine of
-MiniLM's sentence vectors to the original's at 65 % 0.859 and 0.895.
+MiniLM's sentence vectors to the original's at 65 % 0.859 and 0.895. To run the model with each weight alone at each of
+nine levels, 315 runs in place of 35, shares no better: that language model's divergence at 40 % is 0.161 with one level
+for all, 0.131 as here, and 0.135 so (64 texts that it wrote).
 """
 
 from __future__ import annotations
