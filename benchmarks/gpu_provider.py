@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from regc import runtime_ops
 from regc.runtime_ops import ops
 from regc.runtime_ops.typed import GIVEN
 
-CUDA = runtime_ops.CUDA_PROVIDER
+CPU, CUDA = "CPUExecutionProvider", runtime_ops.CUDA_PROVIDER
 OPERATORS = {
     "TernaryMatMul": "ternary",
     "Ternary5MatMul": "ternary5",
@@ -42,12 +42,19 @@ def value(name: str, dtype: str, *columns: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), ["rows", *columns])
 
 
-def model(op: str, x: onnx.ValueInfoProto, y: onnx.ValueInfoProto, inputs: Mapping[str, Array]) -> onnx.ModelProto:
-    """One operator from x and constants to y."""
-    node = helper.make_node(op, ["x", *inputs], ["y"], domain=ops.DOMAIN, name=f"{op}.0")
+def model(
+    op: str,
+    x: onnx.ValueInfoProto,
+    y: onnx.ValueInfoProto,
+    inputs: Mapping[str, Array],
+    other: Sequence[onnx.ValueInfoProto] = (),
+) -> onnx.ModelProto:
+    """One operator from x, constants and other inputs to y."""
+    names = ["x", *inputs, *(value.name for value in other)]
+    node = helper.make_node(op, names, ["y"], domain=ops.DOMAIN, name=f"{op}.0")
     constants = [numpy_helper.from_array(values, name) for name, values in inputs.items()]
     imports = [helper.make_opsetid("", 17), helper.make_opsetid(ops.DOMAIN, ops.VERSION)]
-    graph = helper.make_graph([node], "one", [x], [y], constants)
+    graph = helper.make_graph([node], "one", [x, *other], [y], constants)
     return helper.make_model(graph, opset_imports=imports, ir_version=ops.MIN_IR_VERSION)
 
 
@@ -118,7 +125,7 @@ def check_operator(op: str) -> list[str]:
 def _check_product(op: str, dtype: str, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
     kind = OPERATORS[op]
     proto = model(op, value("x", dtype, shape[1]), value("y", dtype, shape[0]), operands(kind, shape, seed=len(op)))
-    on_cpu, on_gpu = session(proto, "CPUExecutionProvider"), session(proto, CUDA)
+    on_cpu, on_gpu = session(proto, CPU), session(proto, CUDA)
     for rows in (1, 12, 100):
         x = np.random.default_rng(rows).standard_normal((rows, shape[1])).astype(dtype)
         (wanted,), (y,) = on_cpu.run(None, {"x": x}), on_gpu.run(None, {"x": x})
@@ -129,13 +136,28 @@ def _check_product(op: str, dtype: str, shape: tuple[int, int] = (70, 1100)) -> 
             yield f"{rows} rows: other results in a CUDA graph"
         if differ_in_threads(on_gpu, x, y):
             yield f"{rows} rows: other results in several threads"
+    yield from _differing_sums(op, dtype, shape)
+
+
+def _differing_sums(op: str, dtype: str, shape: tuple[int, int]) -> Iterator[str]:
+    """Of the product with a tensor of its shape, which the kernel adds, and with one that is repeated."""
+    random, rows = np.random.default_rng(0), 12
+    x = random.standard_normal((rows, shape[1])).astype(dtype)
+    for size in ((rows, shape[0]), (shape[0],)):
+        added = random.standard_normal(size).astype(dtype)
+        other = helper.make_tensor_value_info("other", helper.np_dtype_to_tensor_dtype(added.dtype), size)
+        weight = operands(OPERATORS[op], shape, seed=len(op))
+        proto = model(f"{op}Add", value("x", dtype, shape[1]), value("y", dtype, shape[0]), weight, [other])
+        wanted, y = (session(proto, on).run(None, {"x": x, "other": added})[0] for on in (CPU, CUDA))
+        if not (np.abs(y - wanted) <= 3e-3 * np.abs(wanted).max()).all():
+            yield f"the sum with {size}: far from the CPU by {np.abs(y - wanted).max()}"
 
 
 def _check_lookup(op: str, dtype: str, shape: tuple[int, int] = (70, 1100)) -> Iterator[str]:
     operator = op if dtype == "float32" else op + GIVEN[dtype].suffix
     for kind in ("int32", "int64"):
         proto = model(operator, value("x", kind), value("y", dtype, shape[1]), table(op, shape, 0, 32).operands)
-        on_cpu, on_gpu = session(proto, "CPUExecutionProvider"), session(proto, CUDA)
+        on_cpu, on_gpu = session(proto, CPU), session(proto, CUDA)
         known = np.array([0, -1, 17, shape[0] - 1, -shape[0], 17], kind)
         (wanted,), (y,) = on_cpu.run(None, {"x": known}), on_gpu.run(None, {"x": known})
         if not (y == wanted).all():
