@@ -5,6 +5,9 @@ float32 weight, or, for RF8 weights of which only a part is used, RF8MatMul with
 measured on one thread of an Emerald Rapids (AVX-512 VNNI and FP16) with ``python -m benchmarks.kernels``, products
 with weights of 2048x5632 that exceed the cache; each row of x uses a part of its own. They say nothing of a GPU, where
 none has been measured: target cuda asks for no region.
+
+Gates for a number of inputs (top-k) take as long as those by a threshold: of a row that uses 50 and 25 %, 1.78 and 3.6
+times as fast as MatMul against 1.74 and 3.6, and with RF8 weights 7.6 and 14.1 against 7.4 and 14.3.
 """
 
 import bisect

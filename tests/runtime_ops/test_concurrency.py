@@ -8,6 +8,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from . import tables
+from .convolutions import Window, convolution, images, packed
 from .packed import OPERATORS, Array, assert_same_bits, by_kernel, model, session, weights
 
 SHAPE = (650, 300)
@@ -41,6 +43,27 @@ def test_one_session_from_many_threads(op: str, variable: bool) -> None:
         results = list(pool.map(lambda x: np.asarray(shared.run(None, {"x": x, **feeds})[0]), batches()))
     for result, right in zip(results, expected, strict=True):
         assert_same_bits(result, right)
+
+
+def test_convolutions_from_many_threads() -> None:
+    proto = convolution(packed(70, 8, 9), Window(), ["n", 8, 40, 30])
+    batches = [images(1 + seed % 3, 8, 40, 30, seed=seed) for seed in range(CALLS)]
+    alone, shared, other = session(proto), session(proto, threads=2), session(proto, threads=2)
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda i: run((shared, other)[i % 2], batches[i]), range(CALLS)))
+    for x, result in zip(batches, results, strict=True):
+        assert_same_bits(result, run(alone, x))
+
+
+@pytest.mark.parametrize("op", tables.GATHERS)
+def test_lookups_from_many_threads(op: str) -> None:
+    operands, matrix = tables.table(op, (300, 70))
+    runner = session(tables.model(op, operands, 2), threads=2)
+    wanted = [np.random.default_rng(seed).integers(-300, 300, (1 + seed % 4, 90)) for seed in range(CALLS)]
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda indices: np.asarray(runner.run(None, {"indices": indices})[0]), wanted))
+    for indices, result in zip(wanted, results, strict=True):
+        assert_same_bits(result, matrix[indices])
 
 
 def test_sessions_of_all_operators_at_once() -> None:
