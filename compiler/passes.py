@@ -25,7 +25,8 @@ class SiteInfo:
     kernel. ``gathered`` tells that a node looks up rows of it, as of an embedding. ``rows`` are those of x in one
     product with it: the most in any, None where the model does not fix those of all. ``strides`` are those of the
     convolutions with the kernel: the most of any along each axis. ``biased`` tells that a constant is added behind all
-    products anyway, or may be at no cost.
+    products anyway, or may be at no cost. ``reads`` names the tensor x of all products ``x @ W.T``, empty where
+    there is more than one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class SiteInfo:
     rows: int | None = None
     strides: tuple[int, ...] = ()
     biased: bool = False
+    reads: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -88,12 +90,14 @@ class Surveyed(NamedTuple):
 
     ``effect`` of a matrix ``[N, K]`` is ``||y' - y|| / ||y||`` over some outputs y of the model when this weight alone
     becomes that matrix, None where it is not known. It loads the model and runs it on a few calibration inputs.
+    ``load`` reads the weight once more, then or later, for those who do not keep it.
     """
 
     site: SiteInfo
     weight: Dense
     inputs: Statistics | None
     effect: Callable[[Float32], float | None]
+    load: Callable[[], Dense]
 
 
 class Consumer(NamedTuple):
@@ -233,8 +237,8 @@ class Pass(ABC):
         raise NotImplementedError(type(self).__name__)
 
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:
-        """Share one budget out: by name of the weight, this pass with options that hold for that one alone, or why it
-        gets nothing. Called only when it :attr:`shares`.
+        """Share one budget out: by name of the weight, this pass with options that hold for that one alone, another one
+        for what several weights share, or why it gets nothing. Called only when it :attr:`shares`.
 
         ``surveyed`` reads the weights that the pass may take one after the other, as they came; keep figures of them,
         not the weights. Their inputs are those of the original model, with what :meth:`needs` asked for.

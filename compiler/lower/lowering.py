@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.filters import Shifted
 from regc.compiler.lower.activations import tolerance_of
+from regc.compiler.lower.common import join_equal
 from regc.compiler.lower.convolve import convolution_ends_in_ours, convolve, convolves
 from regc.compiler.lower.emit import Emitter, Epilogue
 from regc.compiler.lower.epilogue import Followers, Surroundings, bias_behind, followers
@@ -35,6 +36,7 @@ class Lowering:
         self.model = model
         self.scopes = scopes
         self.operands = Operands(model, target)
+        self._emitted: dict[int, gs.Node] = {}
 
     def lower(self, site: Site, term: Term) -> str:
         """Put a term in the place of a weight and say what was emitted.
@@ -54,6 +56,12 @@ class Lowering:
                 emitted[f"decoded in front of {', '.join(users)}"] = None
         self.operands.end_of_weight()
         return "; ".join(emitted)
+
+    def finish(self) -> None:
+        """Compute once what several weights have in common, now that all are written."""
+        kept = {id(tensor) for tensor in self.scopes.outputs()}
+        for graph in self.scopes.graphs:
+            join_equal(graph, self._emitted.keys(), kept)
 
     def _look_up(self, holder: Holder, reader: Reader, name: str, term: Term, *, by_rows: bool) -> list[str]:
         """Replace a Gather by nodes that give its rows, if that is possible, and name the one that looks up."""
@@ -104,6 +112,7 @@ class Lowering:
         inputs = [tensor for node in nodes for tensor in node.inputs]
         nodes[-1].outputs.clear()
         emitter.insert(reader.graph, result, found.output, before=nodes[-1])
+        self._emitted |= {id(node): node for node in emitter.nodes}
         for node in nodes:
             _remove(reader.graph, node)
         for tensor in inputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class Operands:
         self.target = target
         self.operators: set[str] = set()
         self._by_leaf: dict[tuple[int, str], gs.Constant] = {}
+        self._by_content: dict[bytes, gs.Constant] = {}
         self._small: dict[bytes, gs.Constant] = {}
         self._leaves: list[Term] = []
         self._by_taps: dict[tuple[int, int], Coded] = {}
@@ -100,9 +102,17 @@ class Operands:
             return self.small(values, "regc.shape")
         found = self._by_leaf.get((id(leaf), key))
         if found is None:
-            found = self.model.add_constant(self.model.fresh_name(f"{name}.{key}"), values)
-            self._by_leaf[id(leaf), key] = found
+            found = self._by_leaf[id(leaf), key] = self._alike(f"{name}.{key}", values)
         return found
+
+    def _alike(self, hint: str, values: npt.NDArray[Any]) -> gs.Constant:
+        """The constant of these values, which several weights may have as a part."""
+        digest = blake2b(f"{values.dtype}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).view(np.uint8).data)
+        content = digest.digest()
+        if content not in self._by_content:
+            self._by_content[content] = self.model.add_constant(self.model.fresh_name(hint), values)
+        return self._by_content[content]
 
 
 def _stored(key: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

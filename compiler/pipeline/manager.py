@@ -184,6 +184,7 @@ class PassManager:
         for outcome in outcomes:
             emitted = "" if outcome.term is None else lowering.lower(outcome.site, outcome.term)
             records.append(outcome.record(emitted, self.target))
+        lowering.finish()
         used = lowering.operands.operators
         self.target.check_used(used)
         model.add_functions(ops.functions(used, model.opset, self.target.operators(model.opset)))

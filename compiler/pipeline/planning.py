@@ -116,7 +116,7 @@ def _survey(
         if np.isfinite(weight.values).all():
             found = original.of(site)
             effect = partial(original.effect, site)
-            yield Surveyed(site.info, weight, None if isinstance(found, str) else found, effect)
+            yield Surveyed(site.info, weight, None if isinstance(found, str) else found, effect, site.load)
         else:
             refused[site.info.name] = Refusal(NOT_FINITE)
         done += site.nbytes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class Rewriting:
     plans: Plans
     stopwatch: Stopwatch
     starts: dict[Term, Float32] | None = None
+    _answers: WeakKeyDictionary[Dense, dict[Pass, Term | Refusal]] = field(default_factory=WeakKeyDictionary)
+    """What passes made of leaves, as long as these are there: one that is a part of several weights stays one."""
 
     def outcome(self, site: Site, inflows: Inflows) -> Outcome:
         """What becomes of a weight; its values are read only if a pass may take it."""
@@ -107,7 +110,10 @@ class Rewriting:
         """The answer of a pass for one leaf, None when it is coded already."""
         if not isinstance(leaf, Dense):
             return leaf, None
-        result = self._answer(pass_, leaf, site, inputs)
+        known = self._answers.setdefault(leaf, {})
+        if pass_ not in known:
+            known[pass_] = self._answer(pass_, leaf, site, inputs)
+        result = known[pass_]
         if isinstance(result, Refusal):
             return leaf, Decision(site.name, pass_.name, path, leaf.label, None, result.reason)
         if self.starts is not None:

@@ -175,9 +175,10 @@ class _Recovery:
         """The terms in training by name, and why the others are not."""
         found: dict[str, Trainable] = {}
         left: dict[str, str] = {}
+        known: dict[Term, Trainable | None] = {}
         for name, term in self.terms.items():
             reason = self.features.unreached.get(name)
-            made = trainable(term, starts) if reason is None else None
+            made = trainable(term, starts, known) if reason is None else None
             if made is not None:
                 found[name] = made
             else:

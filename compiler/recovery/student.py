@@ -37,16 +37,26 @@ _TRAINED_INPUTS = {
 """Inputs that are biases or scales of channels."""
 
 
-def trainable(term: Term, starts: Starts) -> Trainable | None:
-    """A term in training; None when it, or a part of it, has no such form."""
+def trainable(term: Term, starts: Starts, known: dict[Term, Trainable | None] | None = None) -> Trainable | None:
+    """A term in training; None when it, or a part of it, has no such form.
+
+    What is ``known`` is not made again: a factor of several products trains as one.
+    """
+    known = {} if known is None else known
+    if term not in known:
+        known[term] = _made(term, starts, known)
+    return known[term]
+
+
+def _made(term: Term, starts: Starts, known: dict[Term, Trainable | None]) -> Trainable | None:
     match term:
         case Dense():
             return DenseWeights(term)
         case Product() | Separable() | Sum():
-            first, second = trainable(term.first, starts), trainable(term.second, starts)
+            first, second = trainable(term.first, starts, known), trainable(term.second, starts, known)
             return None if first is None or second is None else _pair(term, first, second)
         case Filtered():
-            inner = trainable(term.inner, starts)
+            inner = trainable(term.inner, starts, known)
             return None if inner is None else term.trainable(inner)
         case Operated():
             return term.trainable(lambda part: starts[part] if part in starts else part.dense())
@@ -56,7 +66,7 @@ def trainable(term: Term, starts: Starts) -> Trainable | None:
 def _pair(term: Product | Separable | Sum, first: Trainable, second: Trainable) -> Trainable:
     if isinstance(term, Separable):
         return SeparableWeights(first, second, term.kernel)
-    return (ProductWeights if isinstance(term, Product) else SumWeights)(first, second)
+    return ProductWeights(first, second, term.shares) if isinstance(term, Product) else SumWeights(first, second)
 
 
 class Student(nn.Module):

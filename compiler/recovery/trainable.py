@@ -81,11 +81,11 @@ class DenseWeights(Trainable):
 
 
 class ProductWeights(Trainable):
-    """Two factors, one after the other."""
+    """Two factors, one after the other; the second may be that of several products, which ``shares`` counts."""
 
-    def __init__(self, first: Trainable, second: Trainable) -> None:
+    def __init__(self, first: Trainable, second: Trainable, shares: int = 1) -> None:
         super().__init__()
-        self.first, self.second = first, second
+        self.first, self.second, self.shares = first, second, shares
 
     def weight(self) -> Tensor:  # noqa: D102
         return self.first.weight() @ self.second.weight()
@@ -94,7 +94,7 @@ class ProductWeights(Trainable):
         return self.first.multiply(self.second.multiply(x))
 
     def term(self) -> Product:  # noqa: D102
-        return Product(self.first.term(), self.second.term())
+        return Product(self.first.term(), self.second.term(), shares=self.shares)
 
 
 class SeparableWeights(Trainable):

@@ -20,7 +20,7 @@ from regc.compiler.passes import SiteInfo
 from regc.compiler.sites.biases import takes_offset
 from regc.compiler.sites.chains import FLOATS, constant_of, makes_integers, numpy_type, parts, trace
 from regc.compiler.sites.layout import Layout, Shape
-from regc.compiler.sites.numbers import rows_of, strides_of
+from regc.compiler.sites.numbers import reads_of, rows_of, strides_of
 from regc.compiler.sites.operators import Role, role_of, takes_weight
 from regc.compiler.sites.ties import tied_groups
 from regc.compiler.terms import Dense, Float32
@@ -191,6 +191,7 @@ def _site(model: Model, scopes: Scopes, holders: list[Holder]) -> Site:
         splittable=all(reader.role.splittable and reader.layout.same_as(holder.layout) for holder, reader in pairs),
         kernel=kernel,
         rows=rows_of([reader for holder, reader in pairs if replaceable(holder, reader)]),
+        reads=reads_of([reader for _, reader in pairs], model.graph),
         strides=strides_of([reader for _, reader in pairs], len(kernel)),
         biased=all(reader.layout.same_as(h.layout) and takes_offset(reader, rows, kept) for h, reader in pairs),
     )

@@ -1,4 +1,4 @@
-"""Numbers of the products with a weight, as far as the model fixes them."""
+"""What products with a weight are of, as far as the model fixes it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
     from regc.compiler.sites.find import Reader
 
 
@@ -14,6 +16,19 @@ def strides_of(readers: Sequence[Reader], axes: int) -> tuple[int, ...]:
     """Of convolutions, the most of any along each of so many axes."""
     known = [reader.node.attrs.get("strides") or [1] * axes for reader in readers] if axes else []
     return tuple(max(along) for along in zip(*known, strict=False))
+
+
+def reads_of(readers: Sequence[Reader], main: gs.Graph) -> str:
+    """The name of the tensor x, where all that reads a weight is ``x @ W.T`` of one x in the main graph; else empty."""
+    plain = all(
+        reader.graph is main
+        and reader.role.multiplied
+        and reader.role.index == 1
+        and not reader.node.attrs.get("transA", 0)
+        for reader in readers
+    )
+    names = {reader.node.inputs[0].name for reader in readers}
+    return names.pop() if plain and len(names) == 1 else ""
 
 
 def rows_of(products: Sequence[Reader]) -> int | None:

@@ -48,7 +48,9 @@ class Product(_Pair):
     """``W = A @ B`` with A ``[N, r]`` and B ``[r, K]``: two emissions, one after the other.
 
     ``exact`` tells that it is the weight it was made from, to within rounding; coded factors are no longer that.
-    ``rounds`` is how often two dense factors that a pass codes are fitted to each other in turn.
+    ``rounds`` is how often two dense factors that a pass codes are fitted to each other in turn. B is a
+    factor of ``shares`` weights: it is stored once for all, and multiplied by once where they read the same tensor.
+    Bytes and work of each are its part of those.
 
     Raises:
         ValueError: the inner sizes differ.
@@ -56,10 +58,22 @@ class Product(_Pair):
 
     exact: bool = False
     rounds: int = 0
+    shares: int = 1
 
     def __post_init__(self) -> None:
         if self.first.shape[1] != self.second.shape[0]:
             raise ValueError(f"cannot multiply {self.first.shape} by {self.second.shape}")
+
+    def of(self, first: Term, second: Term) -> Product:  # noqa: D102
+        return Product(first, second, shares=self.shares)
+
+    @property
+    def nbytes(self) -> int:  # noqa: D102
+        return self.first.nbytes + -(-self.second.nbytes // self.shares)
+
+    @property
+    def work(self) -> int:  # noqa: D102
+        return self.first.work + -(-self.second.work // self.shares)
 
     @property
     def rank(self) -> int:
@@ -78,8 +92,9 @@ class Product(_Pair):
 
     @property
     def label(self) -> str:  # noqa: D102
-        exact = ", exact" if self.exact else ""
-        return f"rank {self.rank}{exact} ({self.first.label} x {self.second.label})"
+        words = ", exact" if self.exact else ""
+        words += f", one basis for {self.shares}" if self.shares > 1 else ""
+        return f"rank {self.rank}{words} ({self.first.label} x {self.second.label})"
 
 
 @dataclass(frozen=True, eq=False)

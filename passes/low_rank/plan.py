@@ -78,16 +78,16 @@ def curve(
     exact = _exact(weight, found, pays, spatial)
     if exact:
         return Curve(exact, None, values, itemsize)
-    left = np.maximum(np.append(np.cumsum(found.relative[::-1])[::-1], 0.0), 0.0)
+    left = found.left_out
     costs = {}
     if spatial is not None:
         lost = spatial.left_out(weight, gram)
         usual = spatial.rank(rank_for_ratio(shape, ratio))
-        along = (rank for rank in _ranks(usual, spatial.most) if pays(spatial.other(rank)))
+        along = (rank for rank in steps(usual, spatial.most) if pays(spatial.other(rank)))
         costs = {Form(rank, "spatial"): Cost(rank * spatial.values, float(lost[rank])) for rank in along}
     if spatial is None or both:
         split: Literal["channels"] | None = None if spatial is None else "channels"
-        through = (rank for rank in _ranks(rank_for_ratio(shape, ratio), rank_for_ratio(shape, 1.0)) if pays(rank))
+        through = (rank for rank in steps(rank_for_ratio(shape, ratio), rank_for_ratio(shape, 1.0)) if pays(rank))
         costs |= {Form(rank, split): Cost(rank * sum(shape), float(left[rank])) for rank in through}
     costs[WHOLE] = Cost(values, 0.0)
     return Curve(costs, _worth(survey, found, left, max(1, rank_for_ratio(shape, 2 * ratio))), values, itemsize)
@@ -120,7 +120,7 @@ def _worth(survey: Surveyed, found: Spectrum, left: Float64, probed: int) -> flo
     return effect**2 / float(left[probed]) if effect is not None and left[probed] > 0 else None
 
 
-def _ranks(usual: int, most: int) -> Iterable[int]:
+def steps(usual: int, most: int) -> Iterable[int]:
     """Multiples of 16, or of 4 or 1 where the ``usual`` rank leaves no room for that."""
     step = next(step for step in (*STEPS, 1) if usual >= step or step == 1)
     return range(step, most + 1, step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal
@@ -17,9 +17,10 @@ from regc.passes import bad_choice, no_gain
 from regc.passes.low_rank.bias import shifted
 from regc.passes.low_rank.factored import beside, lost, split_along, stored
 from regc.passes.low_rank.fit import Spectrum, exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
-from regc.passes.low_rank.plan import WHOLE, Curve, Form, curve, ranks
+from regc.passes.low_rank.plan import WHOLE, Curve, Form, curve
 from regc.passes.low_rank.residual import KINDS, ROUNDS, Residual
 from regc.passes.low_rank.rounding import Ranks
+from regc.passes.low_rank.shared import Based, Basis, share
 from regc.passes.low_rank.spatial import Spatial
 from regc.passes.low_rank.speed import faster, time_share
 
@@ -41,7 +42,7 @@ class LowRank(Pass):
     weight. A rank by number is that of the split that is asked for, of the first where none is.
 
     Modules of this folder tell how ranks become such as kernels like (``rounding``), what is lost of the mean part of
-    the bias behind (``bias``), and what factors miss a third part of a product (``residual``).
+    the bias behind (``bias``), what is missed a third part (``residual``), a factor that of many weights (``shared``).
 
     Raises:
         UsageError: an option is out of range, or two exclude each other.
@@ -89,6 +90,12 @@ class LowRank(Pass):
         "how often parts are fitted to each other in turn: factors and what they miss, two factors that a pass codes",
         "0 and up, with residual 1 and up",
     )
+    shared: bool = option(
+        False,
+        "one second factor for weights that are multiplied with the same tensor (one product fewer for each), or for "
+        "embeddings of one width, where that loses less than factors of their own; by one budget for all weights, and "
+        "without a residual for these",
+    )
     force: bool = option(False, "also where two products are not expected to take less time than one")
 
     def __post_init__(self) -> None:
@@ -124,12 +131,15 @@ class LowRank(Pass):
         return self.energy is None and self.rank in (None, "auto")
 
     def plan(self, surveyed: Iterator[Surveyed]) -> Mapping[str, Pass | Refusal]:  # noqa: D102
-        curves = {survey.site.name: self._curve(survey) for survey in surveyed}
         whole = Refusal(f"kept whole: for ratio {self._ratio:g} of all weights together, others lose less by it")
-        found = ranks(curves, self._ratio)
-        return {name: self._share(form) if form != WHOLE else whole for name, form in found.items()}
+        found: dict[str, Pass | Refusal] = {}
+        for names, form, basis in share(surveyed, self._curve, self._pays, self._ratio, bases=self.shared):
+            found |= dict.fromkeys(names, whole if form == WHOLE else self._share(form, basis))
+        return found
 
-    def _share(self, form: Form) -> Pass:
+    def _share(self, form: Form, basis: Callable[[int], Basis] | None) -> Pass:
+        if basis is not None:
+            return Based(rank=form.rank, basis=basis(form.rank))
         return replace(self, ratio=None, rank=form.rank, split=form.split or self.split)
 
     def _curve(self, survey: Surveyed) -> Curve:
@@ -138,9 +148,7 @@ class LowRank(Pass):
 
     def preview(self, shape: tuple[int, int], site: SiteInfo) -> Preview | Refusal:  # noqa: D102
         if site.gathered and not site.multiplied and not self.stored:
-            return Refusal(
-                "its rows are looked up, so that the factors save bytes and cost a product (stored=true allows it)"
-            )
+            return Refusal("its rows are looked up: factors save bytes and cost a product (stored=true allows it)")
         if not site.splittable and not self.stored:
             return Refusal(
                 "its node cannot be split in two, so the factors would be multiplied back at load: "
@@ -157,12 +165,9 @@ class LowRank(Pass):
         return Refusal(reason) if reason else self._preview(shape, ranks, site)
 
     def _preview(self, shape: tuple[int, int], ranks: Ranks, site: SiteInfo) -> Preview:
-        factors = f"({site.dtype} x {site.dtype})"
-        if ranks.spatial:
-            height, width = site.kernel
-            through = f"rank {ranks.channels}, or " if self.split != "spatial" else "rank "
-            return Preview(f"{through}{ranks.spatial} by {height}x1 and 1x{width} {factors}", None)
-        return Preview(f"rank {ranks.channels} {factors}", ranks.channels * sum(shape) * site.dtype.itemsize)
+        size = None if ranks.spatial else ranks.channels * sum(shape) * site.dtype.itemsize
+        words = ranks.words(site.kernel, along=self.split == "spatial")
+        return Preview(f"{words} ({site.dtype} x {site.dtype})", size)
 
     def needs(self, shape: tuple[int, int], site: SiteInfo) -> frozenset[Need]:  # noqa: D102
         return frozenset() if isinstance(self.preview(shape, site), Refusal) else frozenset({"gram"})
@@ -212,23 +217,18 @@ class LowRank(Pass):
 
     def _spatial(self, site: SiteInfo) -> Spatial | None:
         """The split along the axes of images, where there is one and it is asked for."""
-        if self.split == "channels" or not site.splittable or len(site.kernel) != 2 or min(site.kernel) < 2:
-            return None
-        height, width = site.kernel
-        return Spatial(site.shape, (height, width), site.strides[1] if site.strides else 1)
+        return Spatial.of(site) if self.split != "channels" else None
 
     def _ranks(self, shape: tuple[int, int], site: SiteInfo, found: Spectrum | None = None) -> Ranks:
         """Those of both splits: as given, else such as kernels like; for ``energy`` by the spectrum."""
         spatial = self._spatial(site)
         if isinstance(self.rank, int):
             return Ranks.given(self.rank, spatial, along=self.split == "spatial")
+        rank = rank_for_ratio(shape, self._ratio)
         if self.energy is not None and found is not None:
             rank = rank_for_energy(found.squares, self.energy)
-        else:
-            rank = rank_for_ratio(shape, self._ratio)
-        return Ranks.found(
-            rank, spatial, lambda rank: self._refuse(shape, rank, site) is None, up=self.energy is not None
-        )
+        up = self.energy is not None
+        return Ranks.found(rank, spatial, lambda rank: self._refuse(shape, rank, site) is None, up=up)
 
     def _refuse(self, shape: tuple[int, int], rank: int, site: SiteInfo) -> str | None:
         rows, columns = shape

@@ -38,6 +38,13 @@ class Ranks(NamedTuple):
             return cls(channels, 0)
         return cls(channels, rounded(spatial.rank(rank), lambda other: pays(spatial.other(other)), up=up))
 
+    def words(self, kernel: tuple[int, ...], *, along: bool) -> str:
+        """Both, for a kernel of this size; only the spatial one for ``along``."""
+        if not self.spatial:
+            return f"rank {self.channels}"
+        spatial = f"{self.spatial} by {kernel[0]}x1 and 1x{kernel[1]}"
+        return f"rank {spatial}" if along else f"rank {self.channels}, or {spatial}"
+
 
 def rounded(rank: int, pays: Callable[[int], bool], *, up: bool = False) -> int:
     """The nearest multiple that ``pays``, the higher of two, only higher ones for ``up``; the rank where there is none.

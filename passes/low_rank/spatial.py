@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regc.passes.low_rank.fit import Float32, Float64, damped, energy_floor, exact_rank, factors, spectrum
+from regc.compiler.passes import SiteInfo
+from regc.passes.low_rank.fit import Float32, Float64, damped, exact_rank, explained, factors, relative_loss, spectrum
 
 _RIDGE = 1e-12
 """Added to the diagonal of the normal equations, relative to its mean: directions without any weight."""
-_ROUNDING = 1e-8
-"""Added to their diagonal where it is 1, for a Cholesky factor: more than rounding makes of a thousand equations."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,14 @@ class Spatial:
     shape: tuple[int, int]
     kernel: tuple[int, int]
     stride: int = 1
+
+    @classmethod
+    def of(cls, site: SiteInfo) -> Spatial | None:
+        """The split of a weight, where there is one: for two axes, and a node that can be split in two."""
+        if not site.splittable or len(site.kernel) != 2 or min(site.kernel) < 2:
+            return None
+        height, width = site.kernel
+        return cls(site.shape, (height, width), site.strides[1] if site.strides else 1)
 
     @property
     def work(self) -> int:
@@ -81,25 +88,18 @@ class Spatial:
         """What ranks from 0 to :attr:`most` lose: the squared error of every output relative to its energy, summed.
 
         It is that of :meth:`factors`, as :attr:`regc.passes.low_rank.fit.Spectrum.relative` is of the other split. The
-        rows of the second factor are the first ones of a higher rank, so that one Cholesky factor has all errors.
+        rows of the second factor are the first ones of that of a higher rank.
         """
         turned, width = self._turned(weight), self.kernel[1]
         if gram is None:
             found = spectrum(turned)
-            parts = np.square(found.vectors).reshape(len(weight), width, -1).sum(axis=1) * found.squares
-            energy, kept = parts.sum(axis=1), np.cumsum(parts, axis=1)[:, : self.most]
-        else:
-            wide, metric = weight.astype(np.float64), damped(gram)
-            second = factors(turned, spectrum(turned, self._column(gram)), self.most)[1].astype(np.float64)
-            seen, normal = self._equations(second, metric)
-            scale = 1 / np.sqrt(np.where(np.diagonal(normal) > 0, np.diagonal(normal), 1.0))
-            normal *= scale * scale[:, None]
-            normal[np.diag_indices(len(normal))] = 1 + _ROUNDING
-            explained = np.square(np.linalg.solve(np.linalg.cholesky(normal), scale[:, None] * (seen @ wide.T)))
-            energy = np.einsum("nk,nk->n", wide @ metric, wide)
-            kept = np.cumsum(explained.reshape(self.most, width, -1).sum(axis=1), axis=0).T
-        lost = np.maximum(energy[:, None] - np.insert(kept, 0, 0.0, axis=1), 0)
-        return np.asarray(1 / (energy + energy_floor(energy)) @ lost)
+            parts = (np.square(found.vectors).reshape(len(weight), width, -1).sum(axis=1) * found.squares).T
+            return relative_loss(parts.sum(axis=0), parts[: self.most])
+        wide, metric = weight.astype(np.float64), damped(gram)
+        second = factors(turned, spectrum(turned, self._column(gram)), self.most)[1].astype(np.float64)
+        seen, normal = self._equations(second, metric)
+        parts = explained(normal, seen @ wide.T).reshape(self.most, width, -1).sum(axis=1)
+        return relative_loss(np.einsum("nk,nk->n", wide @ metric, wide), parts)
 
     def _turned(self, weight: Float32) -> Float32:
         """The weight as a matrix ``[N * kw, C * kh]``."""

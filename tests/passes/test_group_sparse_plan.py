@@ -27,7 +27,9 @@ def layers() -> onnx.ModelProto:
 
 def surveyed(weight: Any, rows: Any, effect: float | None) -> Surveyed:
     info = SiteInfo("w", ("MatMul",), ("node",), (len(weight), weight.shape[1]), np.dtype(np.float32), True, True)
-    return Surveyed(info, Dense(weight), None if rows is None else Statistics.of(rows), lambda matrix: effect)
+    return Surveyed(
+        info, Dense(weight), None if rows is None else Statistics.of(rows), lambda matrix: effect, lambda: Dense(weight)
+    )
 
 
 @pytest.mark.parametrize("block", [1, 4])

@@ -44,7 +44,7 @@ def always(rank: int) -> bool:
 
 def surveyed(weight: Float32, inputs: Statistics | None = None, effect: float | None = None) -> Surveyed:
     info = SiteInfo("w", ("MatMul",), ("node",), (len(weight), weight.shape[1]), np.dtype(np.float32), True, True)
-    return Surveyed(info, Dense(weight), inputs, lambda matrix: effect)
+    return Surveyed(info, Dense(weight), inputs, lambda matrix: effect, lambda: Dense(weight))
 
 
 def test_ranks_follow_the_spectra_and_the_budget_is_kept() -> None:

@@ -18,7 +18,13 @@ Float32 = npt.NDArray[np.float32]
 def survey(name: str = "w", effect: float | None = 0.1, rows: int | None = None) -> Surveyed:
     weight = normal(24, 40)
     site = SiteInfo(name, ("MatMul",), ("node",), (24, 40), np.dtype(np.float32), True, True, rows=rows)
-    return Surveyed(site, Dense(weight), Statistics.of(normal(300, 40, seed=1), sample=True), lambda matrix: effect)
+    return Surveyed(
+        site,
+        Dense(weight),
+        Statistics.of(normal(300, 40, seed=1), sample=True),
+        lambda matrix: effect,
+        lambda: Dense(weight),
+    )
 
 
 def test_levels_spend_the_whole_budget_where_errors_count_least() -> None:

@@ -98,7 +98,7 @@ def test_a_constant_added_along_the_width_is_no_bias() -> None:
 
 
 def test_a_kernel_that_two_nodes_read_is_stored_once() -> None:
-    nodes = "a = Conv<pads=[1,1,1,1]>(x, w) b = Conv<pads=[1,1,1,1], dilations=[1,1]>(x, w) y = Mul(a, b)"
+    nodes = "a = Conv<pads=[1,1,1,1]>(x, w) b = Conv<pads=[2,2,2,2], dilations=[2,2]>(x, w) y = Mul(a, b)"
     proto = conv(nodes, 1, CHANNELS, 6, 6, w=K3)
     small = compile_proto(proto, Ternary())
     assert op_types(small) == ["ai.regc::TernaryConv", "ai.regc::TernaryConv", "Mul"]

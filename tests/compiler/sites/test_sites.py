@@ -235,3 +235,18 @@ TWICE = "y = MatMul(x, w) u = MatMul(z, w)"
 )
 def test_the_rows_of_products_where_the_model_fixes_them(graph: str, rows: int | None) -> None:
     assert only(model(graph, w=np.ascontiguousarray(W.T))).info.rows == rows
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reads"),
+    [
+        ("y = MatMul(x, w)", "x"),
+        ("r = Relu(x) a = MatMul(r, w) b = MatMul(r, w) y = Add(a, b)", "r"),
+        ("r = Relu(x) a = MatMul(r, w) b = MatMul(x, w) y = Add(a, b)", ""),
+        ("t = Transpose(x) y = Gemm<transA=1>(t, w)", ""),
+        ("s = Shape(w) a = MatMul(x, w) y = Identity(a)", "x"),
+    ],
+)
+def test_the_one_tensor_that_a_weight_is_multiplied_with(nodes: str, reads: str) -> None:
+    weight = np.ascontiguousarray(W.T)
+    assert only(model(f"g (float[n,40] x) => (float[n,24] y) {{ {nodes} }}", w=weight)).info.reads == reads
