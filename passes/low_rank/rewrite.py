@@ -17,12 +17,13 @@ from regc.passes import bad_choice, no_gain
 from regc.passes.low_rank.bias import shifted
 from regc.passes.low_rank.factored import beside, lost, split_along, stored
 from regc.passes.low_rank.fit import Spectrum, exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
+from regc.passes.low_rank.options import excluding, out_of_range
 from regc.passes.low_rank.plan import WHOLE, Curve, Form, curve
 from regc.passes.low_rank.residual import KINDS, ROUNDS, Residual
 from regc.passes.low_rank.rounding import Ranks
 from regc.passes.low_rank.shared import Based, Basis, share
 from regc.passes.low_rank.spatial import Spatial
-from regc.passes.low_rank.speed import faster, time_share
+from regc.passes.low_rank.speed import LEAST, share_of_time
 
 DEFAULT_RATIO = 2.0
 
@@ -96,27 +97,18 @@ class LowRank(Pass):
         "embeddings of one width, where that loses less than factors of their own; by one budget for all weights, and "
         "without a residual for these",
     )
+    pays: Literal["formula", "measured"] = option(
+        "formula",
+        "how it is known whether two products take less time than one: by a formula, with the same result everywhere, "
+        "or measured on this machine, once for each shape, and kept in the user's cache",
+        "formula | measured",
+    )
     force: bool = option(False, "also where two products are not expected to take less time than one")
 
     def __post_init__(self) -> None:
-        if problem := bad_choice(self):
+        problem = bad_choice(self) or excluding(self.ratio, self.rank, self.energy) or out_of_range(self)
+        if problem:
             raise UsageError(problem)
-        given = {"ratio": self.ratio is not None, "rank": self._fixed, "energy": self.energy is not None}
-        if sum(given.values()) > 1:
-            names = " and ".join(key for key, there in given.items() if there)
-            raise UsageError(f"low-rank: at most one of ratio, rank and energy, got {names}")
-        if self.energy is not None and self.rank is not None:
-            raise UsageError(f"low-rank: rank={self.rank} is for a ratio, energy finds its own; leave one of them out")
-        if self.ratio is not None and not 1 < self.ratio < np.inf:
-            raise UsageError(f"low-rank: ratio must be above 1, got {self.ratio}")
-        if isinstance(self.rank, int) and self.rank < 1:
-            raise UsageError(f"low-rank: rank must be 1 or more, got {self.rank}")
-        if self.energy is not None and not 0 < self.energy < 1:
-            raise UsageError(f"low-rank: energy must be between 0 and 1, got {self.energy}")
-        if self.refine < (0 if self.residual is None else 1):
-            raise UsageError(f"low-rank: refine must be 0 or more, 1 with residual, got {self.refine}")
-        if self.min_outputs < 0:
-            raise UsageError(f"low-rank: min_outputs must be 0 or more, got {self.min_outputs}")
 
     @property
     def _fixed(self) -> bool:
@@ -238,7 +230,7 @@ class LowRank(Pass):
         if all(shape) and values >= rows * columns:
             return f"rank {rank} of {rows}x{columns} takes {values} values, the weight {rows * columns}"
         if all(shape) and not self._pays(site, rank):
-            times = f"{time_share(shape, rank, site.rows):.2f} times as long as one (force=true allows it)"
+            times = f"{self._time(site, rank):.2f} times as long as one (force=true allows it)"
             return f"rank {rank} of {rows}x{columns}: two products take about {times}"
         return no_gain(shape, site.dtype.itemsize, values * site.dtype.itemsize)
 
@@ -247,4 +239,7 @@ class LowRank(Pass):
 
         ``beside`` is the time of what is multiplied beside them, by that of the whole weight.
         """
-        return self.force or not site.splittable or faster(site.shape, rank, site.rows, beside)
+        return self.force or not site.splittable or self._time(site, rank, beside) <= LEAST
+
+    def _time(self, site: SiteInfo, rank: int, beside: float = 0.0) -> float:
+        return share_of_time(site.shape, rank, site.rows, beside, measured=self.pays == "measured")

@@ -9,10 +9,13 @@ Time follows the multiply-adds, and the second node costs about as much as 32 th
     384x384                     0.70 / 0.48 at 0.42, 0.99 / 0.80 at 0.75, 1.05 / 0.89 at 0.92
     64x256, 32 rows             1.03 at 0.39, 0.88 at 0.62, 1.00 at 0.78, 1.20 at 0.94
 
-So nothing has to be timed while a model is compiled, which gives the same model on every machine.
+So nothing has to be timed while a model is compiled, which gives the same model on every machine. Where another machine
+counts, :mod:`regc.passes.low_rank.measured` times it (``pays=measured``).
 """
 
 from __future__ import annotations
+
+from regc.passes.low_rank.measured import measured_share
 
 NODE = 1 << 15
 """Multiply-adds that a node costs before it has computed anything."""
@@ -39,6 +42,9 @@ def time_share(shape: tuple[int, int], rank: int, rows: int | None, beside: floa
     return beside + (rank * sum(shape) + nodes * NODE / max(1, rows or ROWS)) / max(1, shape[0] * shape[1])
 
 
-def faster(shape: tuple[int, int], rank: int, rows: int | None, beside: float = 0.0) -> bool:
-    """Whether the products are worth it."""
-    return time_share(shape, rank, rows, beside) <= LEAST
+def share_of_time(
+    shape: tuple[int, int], rank: int, rows: int | None, beside: float = 0.0, *, measured: bool = False
+) -> float:
+    """As :func:`time_share`; for ``measured`` what this machine takes for the two products, where it can be timed."""
+    found = measured_share(shape, rank, rows or ROWS) if measured else None
+    return time_share(shape, rank, rows, beside) if found is None else found + beside
