@@ -16,7 +16,7 @@ from regc.compiler.recovery.network import feeds_of
 
 Inputs = dict[str, Tensor]
 Mix = Callable[[Inputs, np.random.Generator], Inputs]
-"""Makes other samples of some, in the same order if they are as many."""
+"""Makes other samples of some, in the same order."""
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 Piece = tuple[int, Indices]
@@ -141,7 +141,7 @@ class Batches:
         known = [target[torch.from_numpy(chosen)] if self.split else target for target in self.targets[group]]
         if mixed is None:
             return Batch(inputs, known)
-        if not self.split or any(mixed[name].shape != values.shape for name, values in inputs.items()):
+        if not self.split:
             return Batch(mixed, self.teacher(mixed))
         other = torch.stack([(mixed[name] != values).flatten(1).any(1) for name, values in inputs.items()]).any(0)
         if other.any():

@@ -18,7 +18,6 @@ from regc.compiler.model import Model
 from regc.compiler.records import Progress, Recovered
 from regc.compiler.recovery.batches import Batches, Inputs, Mix, splits
 from regc.compiler.recovery.blends import blended
-from regc.compiler.recovery.joining import joinable, joined
 from regc.compiler.recovery.labels import NAME, PILOT, labelled, weight_of
 from regc.compiler.recovery.losses import Distance
 from regc.compiler.recovery.network import Changes, feeds_of
@@ -107,8 +106,7 @@ class _Recovery:
         used = [*(sites[name] for name in terms), *self.dense]
         self.features, self.teacher = teaching(original, model, used, feeds_of(feeds[0]))
         split = bool(self.features.all) and splits(self._teach, feeds)
-        longer = split and joinable(model.graph, feeds, self._teach)
-        mix, self.writing = _mixing(model, feeds, options, split=split, longer=longer)
+        mix, self.writing = _mixing(model, feeds, options, split=split)
         self.batches = Batches.of(
             apart.others(feeds),
             apart.kept(feeds),
@@ -199,13 +197,8 @@ class _Recovery:
             return self.teacher.run(inputs)
 
 
-def _mixing(
-    model: Model, feeds: Sequence[Feed], options: Recover, *, split: bool, longer: bool
-) -> tuple[Mix | None, Writing | None]:
-    """What makes other samples of inputs, None where that is not wanted; and what has the student write some.
-
-    Texts are joined, too, where ``longer`` ones can be.
-    """
+def _mixing(model: Model, feeds: Sequence[Feed], options: Recover, *, split: bool) -> tuple[Mix | None, Writing | None]:
+    """What makes other samples of inputs, None where that is not wanted; and what has the student write some."""
     tokens = Tokens.of(model.graph, feeds)
     floats = split and all(array.dtype == np.float32 for feed in feeds for array in feed.values())
     if options.mix and not (tokens.rows or floats):
@@ -218,7 +211,6 @@ def _mixing(
 
     def mix(inputs: Inputs, rng: np.random.Generator) -> Inputs:
         if share:
-            inputs = joined(inputs, rng) if tokens.rows and longer else inputs
             inputs = tokens.mixed(inputs, share, rng) if tokens.rows else blended(inputs, share, rng)
         return inputs if writing is None else writing.mixed(inputs, rng)
 

@@ -2,6 +2,10 @@
 
 The teacher answers for any input, so no labels are needed. A student that has only seen a few hundred words of a
 vocabulary is far off at the others.
+
+Texts joined to longer ones were tried, too: of MiniLM with half of its blocks, 100 steps, the cosine for two held-out
+captions as one text rises from 0.955 to 0.973, but falls for single ones from 0.973 to 0.969, and from 0.928 to 0.924
+where half of their words are any.
 """
 
 from __future__ import annotations
