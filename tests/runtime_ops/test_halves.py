@@ -16,7 +16,7 @@ Half = npt.NDArray[np.float16]
 
 CPUINFO = Path("/proc/cpuinfo")
 RF8 = tuple(op for op in OPERATORS if "RF8" in op)
-FEW = {"RF8MatMul": 1, "BlockSparseRF8MatMul": 2, "GatedRF8MatMul": 8, "GatedTopKRF8MatMul": 8}
+FEW = {"RF8MatMul": 1, "BlockSparseRF8MatMul": 2, "GatedRF8MatMul": 4, "GatedTopKRF8MatMul": 4}
 """The most rows that are multiplied in float32."""
 CHAIN = 128
 """Inputs whose products are added up in float16."""

@@ -20,7 +20,7 @@ constexpr size_t kScaleIndex = 4;
 constexpr size_t kMinTasks = 4;           // of a stream: long runs of each input matter more than many tasks
 constexpr size_t kMinTiles = 8;           // of a stream task
 constexpr size_t kSideBySide = 4;         // tiles of the widest kernels
-constexpr size_t kPanelTasks = 8;         // of panels, before they share pages of an input
+constexpr size_t kPanelTasks = 4;         // of panels, before they share pages of an input
 constexpr size_t kMinRows = 24;           // of a panel task: fewer do not pay for gathering the panel
 constexpr size_t kGateValues = 32 * 1024; // activations of a task that gates them
 
@@ -88,8 +88,10 @@ class GatedWeight final : public Weight {
   }
 
   void panel(const Kernels& kernels, const Gated& in, size_t rows, const Out& out, const Parallel& parallel) const {
+    const size_t block = std::min(rows, kernels::kGatedRowBlock);
+    const size_t most = std::min(kernels::kGatedPanelTiles, kernels::kGatedSums / block / kSideBySide * kSideBySide);
     const size_t fair = ceil_div(ceil_div(tiles(), kPanelTasks), kSideBySide) * kSideBySide;
-    const size_t step = small(rows) ? tiles() : std::min(fair, kernels::kGatedPanelTiles);
+    const size_t step = small(rows) ? tiles() : std::min(fair, most);
     const size_t height = small(rows) ? rows : panel_rows(rows, ceil_div(tiles(), step));
     const size_t across = ceil_div(tiles(), step);
     parallel.run(across * ceil_div(rows, height), [&](size_t index) {

@@ -100,6 +100,9 @@ struct GatherPairs {
   using Steps = HalfSteps;
   static constexpr size_t kInputs = 2;
   static constexpr size_t kBytes = kTile;
+  static constexpr size_t kMostSteps = HalfSteps::kMostSteps;
+
+  static size_t slice(size_t, size_t) { return kHalfInputs; }
 
   template <int T>
   REGC_INLINE void step(const uint8_t* values, size_t stride, size_t some, B64 (&weight)[T]) {
