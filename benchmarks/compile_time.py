@@ -9,6 +9,11 @@ model on calibration inputs first, and RF8 without any. Beside them stands what 
 
 How long a graph takes depends on its nodes, and how long weights take on their bytes: so RF8 is also measured on a
 model of as many bytes in eight weights.
+
+Measured on two cores and a disk that copies 1 GB/s: 24 layers take 1.7 s beyond the start, eight weights 0.9 s, where
+copies take 0.17 and 0.15 s. So disks of 0.1 to 0.2 GB/s limit RF8, and not this one. Of the 0.9 s, parsing, transposing
+and encoding take 0.1 to 0.2 s each and checking what was written 0.07; the rest of the 1.7 s is the work of Python on a
+graph of a thousand nodes.
 """
 
 from __future__ import annotations
