@@ -7,9 +7,9 @@ as large as one of them, store one basis; each is multiplied by it on its own.
 
 It is not the default. Queries, keys and values of MiniLM lose less by it weight by weight: at ratio 1.5 the squared
 error, output by output, is 23 to 31 % less in each layer. What the model loses is no less, perhaps because all three
-then miss the same of their input: score and cosine at ratio 1.5 / 2 are 83.43 and 0.859 / 83.03 and 0.754 with factors of
-their own, 83.36 and 0.851 / 82.47 and 0.735 with those that are shared. Nor is it faster: at ratio 1.5 32 tokens take
-5.05 ms, with factors of their own 5.13, 128 tokens 18.0 ms with either (ONNX Runtime 1.32, one thread).
+then miss the same of their input: score and cosine at ratio 1.5 / 2 are 83.43 and 0.859 / 83.03 and 0.754 with factors
+of their own, 83.36 and 0.851 / 82.47 and 0.735 with those that are shared. Nor is it faster: at ratio 1.5 32 tokens
+take 5.05 ms, with factors of their own 5.13, 128 tokens 18.0 ms with either (ONNX Runtime 1.32, one thread).
 """
 
 from __future__ import annotations
