@@ -9,7 +9,7 @@
 
 namespace regc::cuda {
 
-constexpr unsigned kCutThreads = 1024;  // at most
+constexpr unsigned kCutThreads = 256;  // at most: each count ends with all of them at a barrier
 
 struct CutArgs {
   ChainArgs chain;
