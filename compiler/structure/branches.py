@@ -135,8 +135,7 @@ def _inline(model: Model, graph: gs.Graph, node: gs.Node, name: str) -> None:
             tensor.name = model.fresh_name(tensor.name)
     place = next(index for index, each in enumerate(graph.nodes) if each is node)
     graph.nodes[place : place + 1] = [*branch.nodes, *ends]
-    for tensor in read:
-        sweep(graph, tensor)
+    sweep(graph, *read)
 
 
 def _take_place(given: gs.Tensor, result: gs.Tensor) -> None:
