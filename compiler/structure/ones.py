@@ -82,8 +82,9 @@ def _computed(node: gs.Node, given: Sequence[Sizes | None], dims: Mapping[str, D
         shape = dims.get(node.inputs[0].name)
         return None if shape is None else list(shape)
     if node.op == "Size":
-        shape = dims.get(node.inputs[0].name, ("",))
-        return [math.prod(size for size in shape if isinstance(size, int))] if all(map(_is_number, shape)) else None
+        shape = dims.get(node.inputs[0].name)
+        known_sizes = [size for size in shape or () if isinstance(size, int)]
+        return [math.prod(known_sizes)] if shape is not None and len(known_sizes) == len(shape) else None
     if node.op in _SAME:
         return given[0]
     known = [part for part in given if part is not None]
@@ -125,10 +126,6 @@ def _number(op: str, a: int | str | None, b: int | str | None) -> int | None:
 
 def _not(node: gs.Node, parts: Sequence[Sizes]) -> Sizes:
     return [int(not entry) if isinstance(entry, int) else None for entry in parts[0]]
-
-
-def _is_number(size: int | str) -> bool:
-    return isinstance(size, int)
 
 
 _RULES: Mapping[str, Callable[[gs.Node, Sequence[Sizes]], Sizes | None]] = {
