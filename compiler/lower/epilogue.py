@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.activations import TOLERANCE, activation_of
 from regc.compiler.model import load_values
-from regc.compiler.sites.biases import bias_of, only_add, other_than
+from regc.compiler.sites.biases import is_bias, only_add, other_than
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.terms import Float32
 
@@ -73,7 +73,7 @@ def followers(product: gs.Tensor, here: Surroundings, *, biased: bool = False) -
 def _bias(found: Followers, here: Surroundings) -> Followers | None:
     node = only_add(found.output, here.graph, here.kept)
     constant = constant_of(other_than(found.output, node)) if node is not None else None
-    if node is None or constant is None or not bias_of(constant, here.outputs, here.rank):
+    if node is None or constant is None or not is_bias(constant, here.outputs, here.rank):
         return None
     values = load_values(constant).astype(np.float32).reshape(-1)
     return Followers(node.outputs[0], (*found.nodes, node), values)

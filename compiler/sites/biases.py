@@ -33,7 +33,7 @@ def other_than(tensor: gs.Tensor, node: gs.Node) -> gs.Tensor:
     return second if first is tensor else first
 
 
-def bias_of(constant: gs.Constant | None, outputs: int, rank: int) -> bool:
+def is_bias(constant: gs.Constant | None, outputs: int, rank: int) -> bool:
     """Whether a constant is the same for every row of a tensor of N ``outputs`` and at least this rank."""
     if constant is None:
         return False
@@ -48,7 +48,7 @@ def takes_offset(reader: Reader, outputs: int, kept: Container[int]) -> bool:
     node = reader.node
     if node.op in ("Gemm", "Conv"):
         bias = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
-        known = bias is None or bias_of(constant_of(bias), outputs, 1)
+        known = bias is None or is_bias(constant_of(bias), outputs, 1)
         plain = node.op == "Conv" or (reader.role.index == 1 and node.attrs.get("alpha", 1.0) == 1.0)
         return known and plain and reader.role.splittable
     if node.op != "MatMul" or reader.role.index != 1:
@@ -56,4 +56,4 @@ def takes_offset(reader: Reader, outputs: int, kept: Container[int]) -> bool:
     product = node.outputs[0]
     add = only_add(product, reader.graph, kept)
     rank = max(1, len(node.inputs[0].shape or ()))
-    return add is not None and bias_of(constant_of(other_than(product, add)), outputs, rank)
+    return add is not None and is_bias(constant_of(other_than(product, add)), outputs, rank)
