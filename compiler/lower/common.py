@@ -6,6 +6,8 @@ from collections.abc import Sequence, Set
 
 import onnx_graphsurgeon as gs
 
+from regc.compiler.lower.shapes import redirect
+
 
 def join_equal(graph: gs.Graph, emitted: Set[int], kept: Set[int]) -> None:
     """Let one of several ``emitted`` nodes, by identity, that compute the same of the same tensors stand for all.
@@ -22,10 +24,7 @@ def join_equal(graph: gs.Graph, emitted: Set[int], kept: Set[int]) -> None:
 
 def _replace(graph: gs.Graph, node: gs.Node, by: Sequence[gs.Tensor]) -> None:
     for old, new in zip(node.outputs, by, strict=True):
-        for reader in list(old.outputs):
-            for index, tensor in enumerate(reader.inputs):
-                if tensor is old:
-                    reader.inputs[index] = new
+        redirect(old, new)
     node.inputs.clear()
     node.outputs.clear()
     graph.nodes[:] = [other for other in graph.nodes if other is not node]

@@ -55,9 +55,7 @@ def _share_shapes(model: Model) -> None:
         shared = output if known is None else first.setdefault(known, output)
         if shared is output or id(output) in kept:
             continue
-        for reader in list(output.outputs):
-            for index in [i for i, tensor in enumerate(reader.inputs) if tensor is output]:
-                reader.inputs[index] = shared
+        redirect(output, shared)
         unread.append(output)
     sweep(model.graph, *unread)
 
@@ -188,6 +186,13 @@ def _small(tensor: TensorProto) -> bool:
 def _outputs(graph: gs.Graph) -> set[int]:
     """The identities of the outputs of a graph and of all bodies in it."""
     return {id(output) for body in (graph, *graph.subgraphs(recursive=True)) for output in body.outputs}
+
+
+def redirect(old: gs.Tensor, new: gs.Tensor) -> None:
+    """Let the nodes that read a tensor, in bodies, too, read another in its place. Outputs of graphs stay."""
+    for reader in list(old.outputs):
+        for index in [i for i, tensor in enumerate(reader.inputs) if tensor is old]:
+            reader.inputs[index] = new
 
 
 def sweep(graph: gs.Graph, *tensors: gs.Tensor) -> None:

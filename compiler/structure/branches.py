@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import onnx_graphsurgeon as gs
 
-from regc.compiler.lower.shapes import dimensions, sweep
+from regc.compiler.lower.shapes import dimensions, redirect, sweep
 from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.ones import Dims, entries
@@ -142,8 +142,7 @@ def _take_place(given: gs.Tensor, result: gs.Tensor) -> None:
     """Let ``result`` be what computes ``given``, and what its readers read."""
     producer = given.inputs[0]
     producer.outputs = [result if output is given else output for output in producer.outputs]
-    for reader in list(given.outputs):
-        reader.inputs = [result if tensor is given else tensor for tensor in reader.inputs]
+    redirect(given, result)
 
 
 def _own(branch: gs.Graph) -> list[gs.Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from regc.compiler.lower.shapes import sweep
+from regc.compiler.lower.shapes import redirect, sweep
 from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.certain import evaluate
@@ -35,6 +35,5 @@ def _fold(model: Model, graph: gs.Graph, node: gs.Node) -> None:
         return
     old = node.outputs[0]
     joined = model.add_constant(model.fresh_name(f"{old.name}.joined"), result)
-    for reader in list(old.outputs):
-        reader.inputs = [joined if tensor is old else tensor for tensor in reader.inputs]
+    redirect(old, joined)
     sweep(graph, old)
