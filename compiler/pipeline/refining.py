@@ -59,8 +59,9 @@ def parts(term: Term) -> Iterator[Term]:
 
 
 def _coded(before: Product, now: Product) -> bool:
-    parts = (before.first, before.second, now.first, now.second)
-    return [isinstance(part, Dense) for part in parts] == [True, True, False, False]
+    """Whether a pass coded both of two dense factors."""
+    dense = [isinstance(factor, Dense) for factor in (before.first, before.second, now.first, now.second)]
+    return dense == [True, True, False, False]
 
 
 def _in_turn(before: Product, now: Product, weight: Float32, inputs: Statistics | None, code: Code) -> Product:
