@@ -155,11 +155,11 @@ def _convolve_coded(
 def _bias(emitter: Emitter, conv: _Convolution) -> gs.Tensor:
     """The bias as float32."""
     if not conv.bias:
-        return emitter.operands.small(np.zeros(1, np.float32), "regc.no_bias")
+        return emitter.operands.shared(np.zeros(1, np.float32), "regc.no_bias")
     constant = constant_of(conv.bias[0])
     if constant is None:
         return emitter.cast(conv.bias[0], conv.dtype, _FLOAT32)
-    return emitter.operands.small(load_values(constant).astype(np.float32), f"{emitter.name}.bias")
+    return emitter.operands.shared(load_values(constant).astype(np.float32), f"{emitter.name}.bias")
 
 
 def _kernel(emitter: Emitter, term: Term, conv: _Convolution) -> gs.Tensor:

@@ -64,7 +64,7 @@ class Emitter:
 
     def constant(self, values: npt.NDArray[Any], hint: str) -> gs.Constant:
         """A small constant, shared by content."""
-        return self.operands.small(values, f"{self.name}.{hint}")
+        return self.operands.shared(values, f"{self.name}.{hint}")
 
     def ours(self, op: str, inputs: Sequence[gs.Tensor], **attributes: Any) -> gs.Variable:
         """Append a node of domain ``ai.regc``."""
@@ -92,7 +92,7 @@ class Emitter:
             if isinstance(move, Transpose):
                 tensor = self.op("Transpose", [tensor], perm=list(move.perm))
             else:
-                target = self.operands.small(np.array(move.target, np.int64), "regc.target")
+                target = self.operands.shared(np.array(move.target, np.int64), "regc.target")
                 tensor = self.op("Reshape", [tensor, target])
         return tensor
 
@@ -197,7 +197,7 @@ class Emitter:
         inputs = self.operands_of(term)
         kind = self._taken(dtype)
         inputs["x"] = self.cast(x, dtype, kind)
-        inputs["bias"] = then.bias or self.operands.small(np.zeros(1, np.float32), "regc.no_bias")
+        inputs["bias"] = then.bias or self.operands.shared(np.zeros(1, np.float32), "regc.no_bias")
         if then.other is not None:
             inputs["other"] = then.other
         ended = operator + then.ending

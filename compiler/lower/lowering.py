@@ -194,7 +194,7 @@ def _epilogue(emitter: Emitter, found: Followers, outputs: int, bias: Float32 | 
     if bias is None:
         return Epilogue(None, found.ending, found.other)
     whole = np.ascontiguousarray(np.broadcast_to(bias, (outputs,)))
-    return Epilogue(emitter.operands.small(whole, f"{emitter.name}.bias"), found.ending, found.other)
+    return Epilogue(emitter.operands.shared(whole, f"{emitter.name}.bias"), found.ending, found.other)
 
 
 def _matmul(emitter: Emitter, reader: Reader, term: Term, found: Followers) -> gs.Tensor:
@@ -230,7 +230,7 @@ def _gemm(emitter: Emitter, reader: Reader, term: Term, found: Followers) -> gs.
 def _scaled(emitter: Emitter, tensor: gs.Tensor, factor: float, dtype: np.dtype[Any]) -> gs.Tensor:
     if factor == 1.0:
         return tensor
-    return emitter.op("Mul", [tensor, emitter.operands.small(np.array(factor, dtype), "regc.factor")])
+    return emitter.op("Mul", [tensor, emitter.operands.shared(np.array(factor, dtype), "regc.factor")])
 
 
 def _gemm_bias(node: gs.Node) -> Float32 | None:

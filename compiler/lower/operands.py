@@ -27,7 +27,6 @@ class Operands:
         self.operators: set[str] = set()
         self._by_leaf: dict[tuple[int, str], gs.Constant] = {}
         self._by_content: dict[bytes, gs.Constant] = {}
-        self._small: dict[bytes, gs.Constant] = {}
         self._leaves: list[Term] = []
         self._by_taps: dict[tuple[int, int], Coded] = {}
 
@@ -84,12 +83,17 @@ class Operands:
         self._leaves.append(leaf)
         return self._once(leaf, key, name, values)
 
-    def small(self, values: npt.NDArray[Any], hint: str) -> gs.Constant:
-        """A small constant, shared by content."""
-        content = f"{values.dtype}{values.shape}".encode() + values.tobytes()
-        if content not in self._small:
-            self._small[content] = self.model.add_constant(self.model.fresh_name(hint), values)
-        return self._small[content]
+    def shared(self, values: npt.NDArray[Any], hint: str) -> gs.Constant:
+        """The constant of these values, of any dtype and shape, stored once; ``hint`` names it if it is the first.
+
+        Several weights may have a part in common, as they do a shape, a bias or a factor.
+        """
+        digest = blake2b(f"{values.dtype}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).view(np.uint8).data)
+        content = digest.digest()
+        if content not in self._by_content:
+            self._by_content[content] = self.model.add_constant(self.model.fresh_name(hint), values)
+        return self._by_content[content]
 
     def end_of_weight(self) -> None:
         """Let go of the leaves of a weight that is written: held on, the codes of all weights would be in memory."""
@@ -99,20 +103,11 @@ class Operands:
 
     def _once(self, leaf: Term, key: str, name: str, values: npt.NDArray[Any]) -> gs.Constant:
         if key == "shape":
-            return self.small(values, "regc.shape")
+            return self.shared(values, "regc.shape")
         found = self._by_leaf.get((id(leaf), key))
         if found is None:
-            found = self._by_leaf[id(leaf), key] = self._alike(f"{name}.{key}", values)
+            found = self._by_leaf[id(leaf), key] = self.shared(values, f"{name}.{key}")
         return found
-
-    def _alike(self, hint: str, values: npt.NDArray[Any]) -> gs.Constant:
-        """The constant of these values, which several weights may have as a part."""
-        digest = blake2b(f"{values.dtype}{values.shape}".encode())
-        digest.update(np.ascontiguousarray(values).view(np.uint8).data)
-        content = digest.digest()
-        if content not in self._by_content:
-            self._by_content[content] = self.model.add_constant(self.model.fresh_name(hint), values)
-        return self._by_content[content]
 
 
 def _stored(key: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
