@@ -21,11 +21,10 @@ import onnx_graphsurgeon as gs
 from regc.compiler.lower.shapes import dimensions
 from regc.compiler.model import Model
 from regc.compiler.sites import Site
-from regc.compiler.sites.chains import numpy_type, trace
+from regc.compiler.sites.chains import STANDARD, numpy_type, trace
 from regc.compiler.structure import Place
 
 Dims = tuple[int | str, ...]
-_STANDARD = (None, "", "ai.onnx")
 _BINARY = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor", "Not"})
 _FACTORS = frozenset({"Sigmoid", "HardSigmoid", "Round", "Ceil", "Floor", "Clip", "Sign", "Cast", "Where"})
 CLOSED = 1e-3
@@ -61,7 +60,7 @@ def find_gates(model: Model, sites: list[Site]) -> list[Gate]:
     return [
         Gate(tensor, op, _axis(op, dims[tensor.name]), dims[tensor.name])
         for node in model.graph.nodes
-        if node.domain in _STANDARD and node.outputs
+        if node.domain in STANDARD and node.outputs
         for tensor, op in _gates(node)
         if dims.get(tensor.name) and id(tensor) in learned and trace(tensor) is None
     ]

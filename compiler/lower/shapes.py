@@ -17,13 +17,12 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from regc.compiler.model import Model
 from regc.compiler.model.protos import subgraphs
-from regc.compiler.sites.chains import constant_of
+from regc.compiler.sites.chains import STANDARD, constant_of
 from regc.runtime_ops.ops import DOMAIN, OPERATORS
 
 LARGEST = 1 << 10
 """Bytes of the largest tensors whose values shape inference gets to see."""
 Dims = tuple[int | str, ...]
-_STANDARD = (None, "", "ai.onnx")
 
 
 def fold_shapes(model: Model) -> int:
@@ -46,7 +45,7 @@ def fold_shapes(model: Model) -> int:
 
 
 def _share_shapes(model: Model) -> None:
-    shapes = [node for node in model.graph.nodes if node.op == "Shape" and node.domain in _STANDARD and not node.attrs]
+    shapes = [node for node in model.graph.nodes if node.op == "Shape" and node.domain in STANDARD and not node.attrs]
     dims = dimensions(model) if len(shapes) > 1 else {}
     first: dict[Dims, gs.Tensor] = {}
     kept, unread = _outputs(model.graph), list[gs.Tensor]()
@@ -70,7 +69,7 @@ def _constant_targets(model: Model) -> list[tuple[gs.Node, Dims]]:
 
 
 def _computes_target(node: gs.Node) -> bool:
-    standard = node.op == "Reshape" and node.domain in _STANDARD
+    standard = node.op == "Reshape" and node.domain in STANDARD
     return standard and len(node.inputs) == 2 and not node.attrs.get("allowzero", 0) and not _known(node.inputs[1])
 
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import onnx_graphsurgeon as gs
 
-from regc.compiler.sites.chains import constant_of
+from regc.compiler.sites.chains import STANDARD, constant_of
 
 if TYPE_CHECKING:
     from regc.compiler.sites.find import Reader
-
-_STANDARD = (None, "", "ai.onnx")
 
 
 def only_add(tensor: gs.Tensor, graph: gs.Graph, kept: Container[int]) -> gs.Node | None:
@@ -23,7 +21,7 @@ def only_add(tensor: gs.Tensor, graph: gs.Graph, kept: Container[int]) -> gs.Nod
     if id(tensor) in kept or len(tensor.outputs) != 1:
         return None
     node = tensor.outputs[0]
-    adds = node.op == "Add" and node.domain in _STANDARD and len(node.inputs) == 2 and not node.attrs
+    adds = node.op == "Add" and node.domain in STANDARD and len(node.inputs) == 2 and not node.attrs
     return node if adds and any(other is node for other in graph.nodes) else None
 
 

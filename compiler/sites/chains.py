@@ -13,11 +13,13 @@ import onnx.helper
 import onnx_graphsurgeon as gs
 
 from regc.compiler.errors import ModelError
-from regc.compiler.model import load_values
+from regc.compiler.model import load_values, protos
 from regc.compiler.model.protos import describe
 from regc.compiler.sites.layout import Layout, Reshape, Shape, Transpose
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+STANDARD = protos.STANDARD | {None}
+"""The names of the standard domain, as nodes of GraphSurgeon have them."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def makes_integers(node: gs.Node) -> bool:
 def _producer(tensor: gs.Tensor, known: Container[str]) -> gs.Node | None:
     """The standard operator that computes a tensor from others, if it is one of those known."""
     node = tensor.inputs[0] if tensor.inputs else None
-    return node if node is not None and node.inputs and node.domain in _STANDARD and node.op in known else None
+    return node if node is not None and node.inputs and node.domain in STANDARD and node.op in known else None
 
 
 def _step(node: gs.Node, chain: Chain) -> Chain | None:
@@ -171,7 +173,6 @@ _STEPS: dict[str, Callable[[gs.Node, Chain], Chain | None]] = {
 }
 
 
-_STANDARD = frozenset({None, "", "ai.onnx"})
 _CUTS = frozenset({*_STEPS, "Concat", "Slice", "Split"})
 
 

@@ -15,11 +15,10 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.shapes import dimensions, redirect, sweep
 from regc.compiler.model import Model
-from regc.compiler.sites.chains import trace
+from regc.compiler.sites.chains import STANDARD, trace
 from regc.compiler.structure.ones import Dims, entries
 from regc.compiler.structure.recurrent import RECURRENT
 
-_STANDARD = (None, "", "ai.onnx")
 _ALIKE = frozenset({"Identity", "Cast", "Relu", "Sigmoid", "Tanh"})
 """Operators that keep the rank."""
 _DEEPEST = 16
@@ -51,7 +50,7 @@ def _decided(model: Model) -> tuple[gs.Graph, list[tuple[gs.Node, str]]] | None:
 
 
 def _is_if(node: gs.Node) -> bool:
-    return node.op == "If" and node.domain in _STANDARD
+    return node.op == "If" and node.domain in STANDARD
 
 
 def _taken(node: gs.Node, dims: Mapping[str, Dims], inside: set[int]) -> str | None:
@@ -74,7 +73,7 @@ def _runs(node: gs.Node, branch: gs.Graph, dims: Mapping[str, Dims], inside: set
 def _wanted(tensor: gs.Tensor, inside: set[int], depth: int = 0) -> int | None:
     """The rank that a tensor has in every run that succeeds, by what reads it there; None where that is not known."""
     for node in tensor.outputs if depth < _DEEPEST else ():
-        if id(node) not in inside or node.domain not in _STANDARD or node.inputs[0] is not tensor:
+        if id(node) not in inside or node.domain not in STANDARD or node.inputs[0] is not tensor:
             continue
         if node.op in RECURRENT:
             return 3
@@ -92,7 +91,7 @@ def _possible(tensor: gs.Tensor, dims: Mapping[str, Dims], depth: int = 0) -> se
     shape, node = dims.get(tensor.name), tensor.inputs[0] if tensor.inputs else None
     if shape is not None:
         return {len(shape)}
-    if node is None or node.domain not in _STANDARD or depth > _DEEPEST:
+    if node is None or node.domain not in STANDARD or depth > _DEEPEST:
         return None
     if node.op == "If":
         place = next(i for i, output in enumerate(node.outputs) if output is tensor)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper
 
-from regc.compiler.sites.chains import FLOATS, numpy_type, trace
+from regc.compiler.sites.chains import FLOATS, STANDARD, numpy_type, trace
 from regc.compiler.structure.group import Group, Place
 from regc.compiler.structure.rules import ELEMENTWISE
 from regc.compiler.structure.walk import Dims
@@ -61,7 +61,7 @@ class Certain:
         if (chain := trace(tensor)) is not None:
             return chain.values().astype(np.float64)
         node = tensor.inputs[0] if tensor.inputs else None
-        if node is None or node.domain not in (None, "", "ai.onnx") or node.outputs[0] is not tensor:
+        if node is None or node.domain not in STANDARD or node.outputs[0] is not tensor:
             return None
         if id(node) in self._producers:
             return self._produced(node, self._producers[id(node)])

@@ -8,10 +8,9 @@ from itertools import zip_longest
 
 import onnx_graphsurgeon as gs
 
-from regc.compiler.sites.chains import trace
+from regc.compiler.sites.chains import STANDARD, trace
 from regc.compiler.structure.ones import Dims, sizes
 
-_STANDARD = (None, "", "ai.onnx")
 _BROADCAST = frozenset({"Add", "Sub", "Mul", "Div", "Where", "Pow", "Max", "Min", "Sum"})
 
 
@@ -19,7 +18,7 @@ def refined(graphs: Iterable[gs.Graph], dims: dict[str, Dims]) -> dict[str, Dims
     """Shapes by name, with more sizes: targets say what they give, inputs of products have as many columns as the
     weight has rows, and what is cut from a table to the length of a text and multiplied with it is as long as that.
     """
-    nodes = [node for graph in graphs for node in graph.nodes if node.domain in _STANDARD]
+    nodes = [node for graph in graphs for node in graph.nodes if node.domain in STANDARD]
     same = _aliases(nodes, dims)
     found = {name: tuple(same.get(size, size) for size in shape) for name, shape in dims.items()}
     for node in nodes:

@@ -6,7 +6,7 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.shapes import dimensions
 from regc.compiler.model import Model
-from regc.compiler.sites.chains import trace
+from regc.compiler.sites.chains import STANDARD, trace
 from regc.compiler.structure.certain import Certain
 from regc.compiler.structure.demanded import refined
 from regc.compiler.structure.demands import check
@@ -15,8 +15,6 @@ from regc.compiler.structure.recurrent import RECURRENT, states
 from regc.compiler.structure.rules import follow
 from regc.compiler.structure.walk import CoarserError, CopiesError, Dims, Lane, RefusedError, Walk
 from regc.compiler.structure.windows import find_windows
-
-_STANDARD = (None, "", "ai.onnx")
 
 
 def find_groups(model: Model, *, windows: bool = False) -> list[Group]:
@@ -37,14 +35,14 @@ def find_groups(model: Model, *, windows: bool = False) -> list[Group]:
                 producers = [place.node for place in group.producers] + [number.node for number in group.numbers]
                 seen |= {id(producer) for producer in producers} | {id(node)}
                 groups.append(group)
-            elif node.op in RECURRENT and node.domain in _STANDARD:
+            elif node.op in RECURRENT and node.domain in STANDARD:
                 groups.append(states(node))
     return groups
 
 
 def _start(node: gs.Node) -> tuple[int, int] | None:
     """How many units a node computes, and in which axis; None when it multiplies by no constant."""
-    if node.op not in ("MatMul", "Gemm", "Conv") or node.domain not in _STANDARD or len(node.inputs) < 2:
+    if node.op not in ("MatMul", "Gemm", "Conv") or node.domain not in STANDARD or len(node.inputs) < 2:
         return None
     chain = trace(node.inputs[1])
     if chain is None or (node.op != "Conv" and len(chain.layout.shape) != 2):

@@ -10,10 +10,9 @@ import onnx_graphsurgeon as gs
 
 from regc.compiler.lower.shapes import redirect, sweep
 from regc.compiler.model import Model
-from regc.compiler.sites.chains import trace
+from regc.compiler.sites.chains import STANDARD, trace
 from regc.compiler.structure.certain import evaluate
 
-_STANDARD = (None, "", "ai.onnx")
 _PARTS = frozenset({"Slice", "Concat"})
 
 
@@ -22,7 +21,7 @@ def fold_joined(model: Model) -> None:
     for graph in (model.graph, *model.graph.subgraphs(recursive=True)):
         outputs = {id(tensor) for tensor in graph.outputs}
         for node in list(graph.nodes):
-            if node.op in _PARTS and node.domain in _STANDARD and id(node.outputs[0]) not in outputs:
+            if node.op in _PARTS and node.domain in STANDARD and id(node.outputs[0]) not in outputs:
                 _fold(model, graph, node)
 
 

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx_graphsurgeon as gs
 
 from regc.compiler.model import load_values
-from regc.compiler.sites.chains import constant_of
+from regc.compiler.sites.chains import STANDARD, constant_of
 
 Dims = tuple[int | str, ...]
 Entries = list[int | None]
 Sizes = list[int | str | None]
-_STANDARD = (None, "", "ai.onnx")
 _ALIKE = frozenset({"Where", "And", "Or", "Not", "Add", "Sub", "Mul", "Cast", "Identity", "Equal", "Neg"})
 _ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
     "Add": operator.add,
@@ -40,7 +39,7 @@ def is_one(tensor: gs.Tensor, axis: int, dims: Mapping[str, Dims], depth: int = 
     if shape is not None and (len(shape) < -axis or isinstance(shape[axis], int)):
         return len(shape) < -axis or shape[axis] == 1
     node = tensor.inputs[0] if tensor.inputs else None
-    if node is None or node.domain not in _STANDARD or depth > _DEEPEST:
+    if node is None or node.domain not in STANDARD or depth > _DEEPEST:
         return False
     if node.op in _ALIKE:
         return all(is_one(given, axis, dims, depth + 1) for given in node.inputs)
@@ -69,7 +68,7 @@ def sizes(tensor: gs.Tensor, dims: Mapping[str, Dims], depth: int = 0) -> Sizes 
     if shape is None or len(shape) > 1 or not all(isinstance(size, int) and size <= _LONGEST for size in shape):
         return None
     length = int(shape[0]) if shape else 1
-    if node is not None and node.domain in _STANDARD and depth < _DEEPEST:
+    if node is not None and node.domain in STANDARD and depth < _DEEPEST:
         found = _computed(node, [sizes(given, dims, depth + 1) for given in node.inputs], dims)
         if found is not None and len(found) == length:
             return found

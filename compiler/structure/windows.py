@@ -16,7 +16,7 @@ from regc.compiler.errors import UsageError
 from regc.compiler.lower.window import Window, window
 from regc.compiler.model import Model
 from regc.compiler.model.protos import describe
-from regc.compiler.sites.chains import trace
+from regc.compiler.sites.chains import STANDARD, trace
 from regc.compiler.structure.group import Group, Place
 from regc.compiler.structure.walk import Dims
 
@@ -33,7 +33,7 @@ def find_windows(model: Model, graphs: Iterable[gs.Graph], dims: Mapping[str, Di
     """The kernels of more than one position. ``dims`` are shapes by name, as far as they are known."""
     found = []
     for node in (node for graph in graphs for node in graph.nodes):
-        chain = trace(node.inputs[1]) if node.op == "Conv" and node.domain in (None, "", "ai.onnx") else None
+        chain = trace(node.inputs[1]) if node.op == "Conv" and node.domain in STANDARD else None
         kernel = () if chain is None else tuple(int(size) for size in chain.layout.shape[2:])
         taps = int(np.prod(kernel))
         if chain is None or taps < 2:
