@@ -22,7 +22,8 @@ LEGEND = (
     "% of them; reads less: how many times fewer bytes of the weight a row reads than of the original, which bounds "
     "the gain of one row from memory; predicted, measured: the speed of a product of as many rows as calibration "
     "inputs have over float32 MatMul, on one thread: by what is known of the operator, with weights beyond the cache, "
-    "and of this weight alone on this machine"
+    "and of this weight alone on this machine, - where it cannot be timed: without our operator library, for a GPU, or "
+    "above 256 MiB"
 )
 _BARS = " ▁▂▃▄▅▆▇█"
 
