@@ -19,6 +19,7 @@ class Progress:
 
 
 TRAINED = "trained"
+"""What :attr:`SiteRecord.recovery` says of a weight that recovery has trained."""
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,14 @@ MOST_BYTES = 1 << 28
 
 
 def seconds(models: Sequence[onnx.ModelProto], feeds: Sequence[Float32]) -> list[float]:
-    """The time of a run of each model of one input ``x``, by turns, each run with the next of the feeds.
+    """The seconds that a run of each model of one input ``x`` takes, by turns, each run with the next of the feeds.
 
-    Medians of rounds: what else the machine does hits all models alike. Raises whatever ONNX Runtime raises.
+    ``feeds`` are float32 ``[rows, K]``, at least one. Medians of rounds: what else the machine does hits all models
+    alike.
+
+    Raises:
+        OperatorLibraryError: our library is missing or cannot be loaded.
+        Exception: whatever ONNX Runtime raises of a model that it does not load or run.
     """
     runs = [_runner(model, feeds) for model in models]
     calls = [_calls(run) for run in runs]
