@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
 from regc.compiler.gates.find import covers
-from regc.compiler.lower.shapes import dimensions, sweep
+from regc.compiler.lower.shapes import dimensions, redirect, sweep
 from regc.compiler.model import Model
 from regc.compiler.sites.chains import trace
 from regc.compiler.structure.certain import evaluate
@@ -84,13 +84,9 @@ class Folding:
             idle = [tensor for tensor in node.inputs if tensor is not source]
             node.inputs.clear()
             node.inputs.append(source)
-            for tensor in idle:
-                sweep(self._model.graph, tensor)
+            sweep(self._model.graph, *idle)
             return
-        for body in (self._model.graph, *self._model.graph.subgraphs(recursive=True)):
-            for reader in body.nodes:
-                for index in [i for i, given in enumerate(reader.inputs) if given is output]:
-                    reader.inputs[index] = source
+        redirect(output, source)
         sweep(self._model.graph, output)
 
     def _inside(self, node: gs.Node) -> bool:
