@@ -36,6 +36,7 @@ class Lowering:
         self.model = model
         self.scopes = scopes
         self.operands = Operands(model, target)
+        # By identity, and held: the identity of a node that is gone may be that of another one.
         self._emitted: dict[int, gs.Node] = {}
 
     def lower(self, site: Site, term: Term) -> str:
@@ -58,7 +59,7 @@ class Lowering:
         return "; ".join(emitted)
 
     def finish(self) -> None:
-        """Compute once what several weights have in common, now that all are written."""
+        """Compute once what several weights have in common. Call it when all are written."""
         kept = {id(tensor) for tensor in self.scopes.outputs()}
         for graph in self.scopes.graphs:
             join_equal(graph, self._emitted.keys(), kept)
