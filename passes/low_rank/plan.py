@@ -95,11 +95,16 @@ def curve(
 
 def ranks(curves: Mapping[str, Curve], ratio: float) -> dict[str, Form]:
     """The form of each weight, :data:`WHOLE` for those that stay, so that all values are ``ratio`` times fewer."""
-    known = [curve.worth for curve in curves.values() if curve.worth]
-    typical = float(np.exp(np.mean(np.log(known)))) if known else 1.0
+    typical = typical_worth(curves.values()) or 1.0
     weighed = {name: curve.points(typical if curve.worth is None else curve.worth) for name, curve in curves.items()}
     budget = int(sum(curve.values * curve.itemsize for curve in curves.values()) / ratio)
     return {name: list(curves[name].costs)[point.choice] for name, point in share_out(weighed, budget).items()}
+
+
+def typical_worth(curves: Iterable[Curve]) -> float | None:
+    """The geometric mean of what errors of weights are worth; None where nothing is known of any."""
+    known = [curve.worth for curve in curves if curve.worth]
+    return float(np.exp(np.mean(np.log(known)))) if known else None
 
 
 def _exact(weight: Float32, found: Spectrum, pays: Callable[[int], bool], spatial: Spatial | None) -> dict[Form, Cost]:

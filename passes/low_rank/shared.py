@@ -39,7 +39,7 @@ from regc.passes.low_rank.fit import (
     relative_loss,
     spectrum,
 )
-from regc.passes.low_rank.plan import WHOLE, Cost, Curve, Form, ranks, steps
+from regc.passes.low_rank.plan import WHOLE, Cost, Curve, Form, ranks, steps, typical_worth
 
 
 class Basis:
@@ -161,8 +161,9 @@ def together(
         return None  # alone, or among those that are factored without loss
     whole = replace(group[0].site, shape=(sum(s.site.shape[0] for s in group), group[0].site.shape[1]))
     places = [whole] if _one_input(group) else [s.site for s in group]
-    usual = steps(rank_for_ratio(whole.shape, ratio), most := rank_for_ratio(whole.shape, 1.0))
-    typical = _typical(own)
+    most = rank_for_ratio(whole.shape, 1.0)
+    usual = steps(rank_for_ratio(whole.shape, ratio), most)
+    typical = typical_worth(own.values())
     worths = [1.0 if typical is None else (own[s.site.name].worth or typical) / typical for s in group]
     lost = np.sum([worth * part for worth, part in zip(worths, _lost(group, most), strict=True)], axis=0)
     costs = {Form(r): Cost(r * sum(whole.shape), float(lost[r])) for r in usual if all(pays(p, r) for p in places)}
@@ -179,11 +180,6 @@ def together(
 
 def _one_input(group: Sequence[Surveyed]) -> bool:
     return group[0].site.reads != "" and all(s.site.reads == group[0].site.reads for s in group)
-
-
-def _typical(own: Mapping[str, Curve]) -> float | None:
-    known = [curve.worth for curve in own.values() if curve.worth]
-    return float(np.exp(np.mean(np.log(known)))) if known else None
 
 
 def _lost(group: Sequence[Surveyed], most: int) -> Iterator[Float64]:
