@@ -30,6 +30,8 @@ _EXACT = 1e-12
 """Share of the energy of a weight, in squares, that is rounding."""
 _NEAR = 1e-8
 """Added to the diagonal of equations where it is 1, for a Cholesky factor: more than rounding makes of a thousand."""
+_RIDGE = 1e-12
+"""Added to the diagonal of normal equations, relative to its mean: directions without any weight."""
 _ROUNDING = 1e-12
 """Squared singular values below this share of the largest are rounding."""
 
@@ -141,16 +143,23 @@ def first_factor(weight: Float32, second: Float32, gram: Float32 | None = None) 
     """The factor A ``[N, r]`` of least error of the output, given B ``[r, K]``, for inputs with this Gram matrix."""
     wide = second.astype(np.float64)
     seen = wide if gram is None else wide @ damped(gram)
-    normal = seen @ wide.T
-    normal[np.diag_indices(len(normal))] += _EXACT * (float(normal.trace()) / len(normal) or 1.0)
-    return np.linalg.solve(normal, seen @ weight.T).T.astype(np.float32)
+    return least_squares(seen @ wide.T, seen @ weight.T)
+
+
+def least_squares(normal: Float64, right: Float64) -> Float32:
+    """Factors float32 ``[N, M]`` by which M rows come closest to N outputs; directions without any weight get none.
+
+    ``normal`` ``[M, M]`` are the products of the rows, ``right`` ``[M, N]`` those of rows and outputs.
+    """
+    ridge = _RIDGE * (float(normal.trace()) / len(normal) or 1.0)
+    return np.linalg.solve(normal + ridge * np.eye(len(normal)), right).T.astype(np.float32)
 
 
 def explained(normal: Float64, right: Float64) -> Float64:
     """By how much each of M rows adds to the squares of N outputs that the rows up to it explain by least squares.
 
-    ``normal`` ``[M, M]`` are the products of the rows, ``right`` ``[M, N]`` those of rows and outputs. One Cholesky
-    factor has the solutions of all first rows. The result is float64 ``[M, N]``.
+    Arguments are those of :func:`least_squares`. One Cholesky factor has the solutions of all first rows. The result is
+    float64 ``[M, N]``.
     """
     length = np.sqrt(np.diagonal(normal))
     scale = np.divide(1, length, out=np.ones_like(length), where=length > 0)

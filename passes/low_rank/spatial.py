@@ -16,10 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from regc.compiler.passes import SiteInfo
-from regc.passes.low_rank.fit import Float32, Float64, damped, exact_rank, explained, factors, relative_loss, spectrum
-
-_RIDGE = 1e-12
-"""Added to the diagonal of the normal equations, relative to its mean: directions without any weight."""
+from regc.passes.low_rank.fit import (
+    Float32,
+    Float64,
+    damped,
+    exact_rank,
+    explained,
+    factors,
+    least_squares,
+    relative_loss,
+    spectrum,
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,8 @@ class Spatial:
         if gram is None:
             rows = first.reshape(-1, width, rank).transpose(0, 2, 1)
             return np.ascontiguousarray(rows).reshape(-1, rank * width), second
-        return self._least_squares(weight, second.astype(np.float64), damped(gram)), second
+        seen, normal = self._equations(second.astype(np.float64), damped(gram))
+        return least_squares(normal, seen @ weight.T), second
 
     def left_out(self, weight: Float32, gram: Float32 | None = None) -> Float64:
         """What ranks from 0 to :attr:`most` lose: the squared error of every output relative to its energy, summed.
@@ -113,12 +121,6 @@ class Spatial:
         long = len(gram) // width
         mean: Float32 = np.einsum("iwjw->ij", gram.reshape(long, width, long, width)) / np.float32(width)
         return mean
-
-    def _least_squares(self, weight: Float32, second: Float64, gram: Float64) -> Float32:
-        """The first factor of least error of the output, given the second."""
-        seen, normal = self._equations(second, gram)
-        normal[np.diag_indices(len(normal))] += _RIDGE * (float(normal.trace()) / len(normal) or 1.0)
-        return np.linalg.solve(normal, seen @ weight.T).T.astype(np.float32)
 
     def _equations(self, second: Float64, gram: Float64) -> tuple[Float64, Float64]:
         """``S G`` ``[r * kw, K]`` and ``S G S^T`` for the second factor ``S`` as it reads the inputs of the kernel."""
