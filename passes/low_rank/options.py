@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regc.passes.low_rank.rewrite import LowRank
 
 
-class Options(Protocol):
-    """Those that are numbers."""
-
-    @property
-    def ratio(self) -> float | None: ...  # noqa: D102
-    @property
-    def rank(self) -> int | str | None: ...  # noqa: D102
-    @property
-    def energy(self) -> float | None: ...  # noqa: D102
-    @property
-    def refine(self) -> int: ...  # noqa: D102
-    @property
-    def residual(self) -> str | None: ...  # noqa: D102
-    @property
-    def min_outputs(self) -> int: ...  # noqa: D102
-
-
-def excluding(ratio: float | None, rank: int | str | None, energy: float | None) -> str | None:
-    """Which of them exclude each other, in words."""
+def excluding(options: LowRank) -> str | None:
+    """Which of them exclude each other, in words; None where none do."""
+    ratio, rank, energy = options.ratio, options.rank, options.energy
     given = {"ratio": ratio is not None, "rank": isinstance(rank, int), "energy": energy is not None}
     if sum(given.values()) > 1:
         names = " and ".join(key for key, there in given.items() if there)
@@ -34,8 +21,8 @@ def excluding(ratio: float | None, rank: int | str | None, energy: float | None)
     return None
 
 
-def out_of_range(options: Options) -> str | None:
-    """Which one is out of its range, in words."""
+def out_of_range(options: LowRank) -> str | None:
+    """Which one is out of its range, in words; None where none is."""
     ratio, rank, energy = options.ratio, options.rank, options.energy
     ranges = {
         "ratio must be above 1": (ratio, ratio is None or 1 < ratio < math.inf),

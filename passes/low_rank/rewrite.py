@@ -106,7 +106,7 @@ class LowRank(Pass):
     force: bool = option(False, "also where two products are not expected to take less time than one")
 
     def __post_init__(self) -> None:
-        problem = bad_choice(self) or excluding(self.ratio, self.rank, self.energy) or out_of_range(self)
+        problem = bad_choice(self) or excluding(self) or out_of_range(self)
         if problem:
             raise UsageError(problem)
 
