@@ -23,7 +23,7 @@ from regc.passes.low_rank.residual import KINDS, ROUNDS, Residual
 from regc.passes.low_rank.rounding import Ranks
 from regc.passes.low_rank.shared import Based, Basis, share
 from regc.passes.low_rank.spatial import Spatial
-from regc.passes.low_rank.speed import LEAST, share_of_time
+from regc.passes.low_rank.speed import LEAST, time_share
 
 DEFAULT_RATIO = 2.0
 
@@ -242,4 +242,4 @@ class LowRank(Pass):
         return self.force or not site.splittable or self._time(site, rank, beside) <= LEAST
 
     def _time(self, site: SiteInfo, rank: int, beside: float = 0.0) -> float:
-        return share_of_time(site.shape, rank, site.rows, beside, measured=self.pays == "measured")
+        return time_share(site.shape, rank, site.rows, beside, measured=self.pays == "measured")

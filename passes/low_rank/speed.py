@@ -23,8 +23,6 @@ ROWS = 32
 """Rows of a product where the model does not say how many."""
 LEAST = 0.9
 """Times above this share of one product's are not less: they differ more from machine to machine."""
-
-
 TERNARY = 0.25
 """The time of a product with a ternary weight by that of the float32 one: 0.06 with one row, 0.18 with 32, 0.24 with
 128 (README). Added to another product, the sum is part of it."""
@@ -33,18 +31,16 @@ BLOCKS = 1.2
 one row, 0.9 to 1 with more (:data:`regc.runtime_ops.regions.SPARSE`)."""
 
 
-def time_share(shape: tuple[int, int], rank: int, rows: int | None, beside: float = 0.0) -> float:
-    """The time of two products of this rank by that of one with the whole weight ``(N, K)``, roughly.
-
-    ``beside`` is that of a third one, 0 where there is none.
-    """
-    nodes = 2 if beside else 1
-    return beside + (rank * sum(shape) + nodes * NODE / max(1, rows or ROWS)) / max(1, shape[0] * shape[1])
-
-
-def share_of_time(
+def time_share(
     shape: tuple[int, int], rank: int, rows: int | None, beside: float = 0.0, *, measured: bool = False
 ) -> float:
-    """As :func:`time_share`; for ``measured`` what this machine takes for the two products, where it can be timed."""
+    """The time of two products of this rank by that of one with the whole weight ``(N, K)``.
+
+    That is roughly so, by a formula; for ``measured`` what this machine takes, of weights that it can time. ``beside``
+    is the time of a third product, 0 where there is none.
+    """
     found = measured_share(shape, rank, rows or ROWS) if measured else None
-    return time_share(shape, rank, rows, beside) if found is None else found + beside
+    if found is not None:
+        return beside + found
+    nodes = 2 if beside else 1
+    return beside + (rank * sum(shape) + nodes * NODE / max(1, rows or ROWS)) / max(1, shape[0] * shape[1])
