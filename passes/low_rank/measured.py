@@ -26,6 +26,9 @@ def measured_share(shape: tuple[int, int], rank: int, rows: int) -> float | None
     """The time of two products of this rank by that of one with the whole weight ``(N, K)``, as it was found first.
 
     None for weights that are too large to be timed.
+
+    Raises:
+        OperatorLibraryError: the operator library is missing, which is loaded for whatever is timed.
     """
     if shape[0] * shape[1] * 4 > MOST_BYTES:
         return None

@@ -100,7 +100,8 @@ class LowRank(Pass):
     pays: Literal["formula", "measured"] = option(
         "formula",
         "how it is known whether two products take less time than one: by a formula, with the same result everywhere, "
-        "or measured on this machine, once for each shape, and kept in the user's cache",
+        "or measured on this machine, once for each shape, and kept in the user's cache; weights that are too large to "
+        "be timed go by the formula",
         "formula | measured",
     )
     force: bool = option(False, "also where two products are not expected to take less time than one")
