@@ -1,5 +1,7 @@
 """From float32 weights to RF8 codes, with integer arithmetic on the bits of a float (:mod:`regc.runtime_ops.encoder`).
 
+What encodes, or tries scales, raises OperatorLibraryError where the operator library is missing.
+
 The authors' rule (arXiv 2506.00486 v1-v3, ``gg_prior/rf8.py``, n = 4) rounds ``log2|w|`` to ``e1``, then
 ``log2`` of the residual ``w -+ 2**e1`` to ``e2``, and keeps the second power of two when ``e1 - e2 <= 4``. A
 residual at the distance ``d = e1 - e2`` therefore begins at ``2**(e1 - d - 0.5)``. For significands from 1
@@ -130,11 +132,6 @@ def octaves(peak: Float32, thresholds: Int32) -> Int32:
     return np.where(peak > 0, np.clip(octave, MIN_EXPONENT, MAX_EXPONENT), 0).astype(np.int32)
 
 
-def codes_of(scaled: Float32, thresholds: Int32) -> UInt8:
-    """Codes uint8 of scaled weights float32; magnitudes of 2 and more become the largest member."""
-    return encoder.codes_of(scaled, thresholds)
-
-
 def nearest_codes(scaled: Float32) -> UInt8:
-    """What :func:`codes_of` gives for :data:`NEAREST`."""
+    """Codes uint8 of scaled weights float32 in any shape, by :data:`NEAREST`; from 2 up they are the largest member."""
     return encoder.codes_of(scaled, NEAREST)

@@ -30,7 +30,8 @@ import numpy as np
 from regc.compiler.distribution import scale_of, shape_of
 from regc.compiler.errors import UsageError
 from regc.passes import training
-from regc.passes.rf8.fit import AUTHORS, NEAREST, Float32, codes_of, octave_scales
+from regc.passes.rf8.fit import AUTHORS, NEAREST, Float32, octave_scales
+from regc.runtime_ops import encoder
 from regc.runtime_ops.formats import rf8 as members
 
 # isort: split
@@ -149,7 +150,8 @@ class Members(nn.Module):
         """The values of RF8, in the shape of the weight."""
         values: Float32 = np.ascontiguousarray(training.matrix(weight).detach().float().cpu().numpy())
         scale: Float32 = octave_scales(values, self.thresholds)[:, None]
-        coded = torch.from_numpy(members.VALUES[codes_of(np.divide(values, scale), self.thresholds)] * scale)
+        codes = encoder.codes_of(np.divide(values, scale), self.thresholds)
+        coded = torch.from_numpy(members.VALUES[codes] * scale)
         return training.straight(weight, coded.to(weight).view_as(weight))
 
 
