@@ -21,6 +21,7 @@ MB, 5.2 ms, with trits 84.24, 0.930, 34.3 MB, 6.1 ms. With ``auto`` every weight
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -41,7 +42,8 @@ from regc.runtime_ops.formats.block_sparse import TILE
 Kind = Literal["blocks", "ternary"]
 KINDS: tuple[Kind, ...] = ("blocks", "ternary")
 Pays = Callable[[int, float], bool]
-"""Whether a rank pays beside a product that takes such a share of the time of that with the weight."""
+"""Whether a rank pays beside a product that takes such a share of the time of that with the weight; if so, lower ones
+do too."""
 
 ROUNDS = 3
 """How often factors and residual are fitted in turn, by default."""
@@ -135,8 +137,10 @@ def in_turn(
 def _ternary(seen: Seen, rank: int, asked: Residual) -> Iterator[Fitted]:
     inputs = seen.shape[1]
     fitting = (seen.nbytes(rank) - nbytes(seen.shape, inputs)) // seen.nbytes(1)
-    most = next((lower for lower in range(fitting, 0, -1) if asked.pays(lower, TERNARY)), 0)
-    if most:
+    falling = range(fitting, 0, -1)
+    place = bisect_left(falling, True, key=lambda lower: asked.pays(lower, TERNARY))  # each may have to be timed
+    if place < len(falling):
+        most = falling[place]
         lower = rounded(most, lambda near: near <= most)
         yield in_turn(seen, lower, asked.rounds, lambda missed, _: _trits(seen, missed))
 
