@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.terms import Dense, Leaf, Operated, Term
-from regc.passes.rf8.term import RF8Term
-from regc.runtime_ops.formats import block_sparse, rf8, sparse
+from regc.compiler.terms import Dense, Leaf, Term
+from regc.passes.rf8.term import RF8Term, Valued
+from regc.runtime_ops.formats import block_sparse, sparse
 
 if TYPE_CHECKING:
     from regc.passes.group_sparse.trainable import SparseWeights
@@ -22,7 +22,7 @@ Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Kept(Operated):
+class Kept(Valued):
     """A weight ``[N, K]`` of which only what ``keep`` marks is stored, in groups of so many outputs by inputs as
     :attr:`sizes` says; ``keep`` is bool ``[ceil(N / outputs), ceil(K / inputs)]``.
 
@@ -30,7 +30,6 @@ class Kept(Operated):
     place of the term as a whole.
     """
 
-    values: Dense | RF8Term
     keep: Bool
 
     @property
@@ -42,13 +41,6 @@ class Kept(Operated):
     def kept(self) -> int:
         """How many groups are stored."""
         return int(np.count_nonzero(self.keep))
-
-    @property
-    def shape(self) -> tuple[int, int]:  # noqa: D102
-        return self.values.shape
-
-    def dense(self) -> Float32:  # noqa: D102
-        return self.values.dense()
 
     def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:  # noqa: D102
         values = self.values.map_leaves(function, path)
@@ -63,25 +55,6 @@ class Kept(Operated):
         inner = DenseWeights(self.values) if isinstance(self.values, Dense) else self.values.trainable(start)
         return SparseWeights(self, inner, start(self))
 
-    @property
-    def _coded(self) -> bool:
-        return isinstance(self.values, RF8Term)
-
-    @property
-    def _value_bytes(self) -> int:
-        return 1 if self._coded else np.dtype(np.float32).itemsize
-
-    @property
-    def _stored(self) -> npt.NDArray[np.generic]:
-        """The values to be packed, float32 or codes ``[N, K]``."""
-        if isinstance(self.values, RF8Term):
-            return rf8.unpack_codes(self.values.codes, self.shape)
-        return self.values.values
-
-    @property
-    def _scale(self) -> Float32:
-        return self.values.scale if isinstance(self.values, RF8Term) else np.ones(self.shape[0], np.float32)
-
 
 @dataclass(frozen=True, eq=False)
 class BlockSparse(Kept):
@@ -95,7 +68,7 @@ class BlockSparse(Kept):
 
     @property
     def nbytes(self) -> int:  # noqa: D102
-        return packed_nbytes(self.shape, self.block, self.kept, self._value_bytes)
+        return packed_nbytes(self.shape, self.block, self.kept, self.itemsize)
 
     @property
     def label(self) -> str:  # noqa: D102
@@ -111,19 +84,19 @@ class BlockSparse(Kept):
 
     @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102
-        return ("BlockSparseRF8MatMul" if self._coded else "BlockSparseMatMul",)
+        return ("BlockSparseRF8MatMul" if self.coded else "BlockSparseMatMul",)
 
     @property
     def decoder(self) -> str:  # noqa: D102
-        return "BlockSparseRF8Decode" if self._coded else "BlockSparseDecode"
+        return "BlockSparseRF8Decode" if self.coded else "BlockSparseDecode"
 
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
-        packed = block_sparse.pack(self._stored, self.keep, self.block)
+        packed = block_sparse.pack(self.matrix, self.keep, self.block)
         return {
-            "codes" if self._coded else "values": packed.values,
+            "codes" if self.coded else "values": packed.values,
             "index": packed.columns,
             "start": packed.start,
-            "scale": self._scale,
+            "scale": self.scale,
             "shape": np.array([*self.shape, self.block], np.int64),
         }
 
@@ -138,7 +111,7 @@ class Sparse(Kept):
 
     @property
     def nbytes(self) -> int:  # noqa: D102
-        return sparse_nbytes(self.shape, self.kept, self._value_bytes)
+        return sparse_nbytes(self.shape, self.kept, self.itemsize)
 
     @property
     def label(self) -> str:  # noqa: D102
@@ -150,14 +123,14 @@ class Sparse(Kept):
 
     @property
     def decoder(self) -> str:  # noqa: D102
-        return "SparseRF8Decode" if self._coded else "SparseDecode"
+        return "SparseRF8Decode" if self.coded else "SparseDecode"
 
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
-        packed = sparse.pack(self._stored, self.keep)
+        packed = sparse.pack(self.matrix, self.keep)
         return {
-            "codes" if self._coded else "values": packed.values,
+            "codes" if self.coded else "values": packed.values,
             "mask": packed.mask,
-            "scale": self._scale,
+            "scale": self.scale,
             "shape": np.array(self.shape, np.int64),
         }
 

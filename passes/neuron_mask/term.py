@@ -11,10 +11,10 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from regc.compiler.filters import Activity, Filtered, Writer
-from regc.compiler.terms import Dense, NBits, Operated
+from regc.compiler.terms import Dense, NBits
 from regc.passes.neuron_mask.thresholds import Gate
-from regc.passes.rf8.term import RF8Term
-from regc.runtime_ops.formats import gated, rf8
+from regc.passes.rf8.term import RF8Term, Valued
+from regc.runtime_ops.formats import gated
 
 if TYPE_CHECKING:
     from regc.compiler.recovery.trainable import Trainable
@@ -108,26 +108,17 @@ class Gated(Filtered):
 
 
 @dataclass(frozen=True, eq=False)
-class GatedOperand(Operated):
+class GatedOperand(Valued):
     """A weight ``[N, K]`` as our operators take it, of which a row uses the ``share`` of the inputs, on average."""
 
-    values: Dense | RF8Term
     norms: Float32
     limit: Limit
     share: float
     forced: bool = False
 
     @property
-    def shape(self) -> tuple[int, int]:  # noqa: D102
-        return self.values.shape
-
-    def dense(self) -> Float32:  # noqa: D102
-        return self.values.dense()
-
-    @property
     def nbytes(self) -> int:  # noqa: D102
-        size = 1 if isinstance(self.values, RF8Term) else np.dtype(np.float32).itemsize
-        return gated.packed_nbytes(self.shape, size) + self.limit.nbytes + 2 * np.dtype(np.int64).itemsize
+        return gated.packed_nbytes(self.shape, self.itemsize) + self.limit.nbytes + 2 * np.dtype(np.int64).itemsize
 
     @property
     def work(self) -> int:  # noqa: D102
@@ -139,7 +130,7 @@ class GatedOperand(Operated):
 
     @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102
-        return (operator(coded=isinstance(self.values, RF8Term), topk=self._counted),)
+        return (operator(coded=self.coded, topk=self._counted),)
 
     @property
     def decoder(self) -> str:
@@ -155,21 +146,14 @@ class GatedOperand(Operated):
         return None if self._counted else "no operator of ONNX Runtime skips inputs"
 
     def operands(self) -> dict[str, npt.NDArray[np.generic]]:  # noqa: D102
-        coded = isinstance(self.values, RF8Term)
         return {
-            "codes" if coded else "weights": gated.pack(self._matrix()),
+            "codes" if self.coded else "weights": gated.pack(self.matrix),
             "norms": self.norms,
             "active" if self._counted else "threshold": self.limit,
-            "scale": self.values.scale if isinstance(self.values, RF8Term) else np.ones(self.shape[0], np.float32),
+            "scale": self.scale,
             "shape": np.array(self.shape, np.int64),
         }
 
     @property
     def _counted(self) -> bool:
         return self.limit.dtype == np.int64
-
-    def _matrix(self) -> npt.NDArray[np.generic]:
-        """The values to be packed, float32 or codes ``[N, K]``."""
-        if isinstance(self.values, RF8Term):
-            return rf8.unpack_codes(self.values.codes, self.shape)
-        return self.values.values

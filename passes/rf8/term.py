@@ -1,4 +1,4 @@
-"""The RF8 leaf."""
+"""The RF8 leaf, and terms that hold it or float32 values in a form of their own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.terms import Coded, Term
+from regc.compiler.terms import Coded, Dense, Operated, Term
 from regc.runtime_ops import encoder
 from regc.runtime_ops.formats import rf8
 
@@ -77,6 +77,42 @@ class RF8Term(Coded):
         from regc.passes.rf8.trainable import RF8Weights  # noqa: PLC0415 - PyTorch
 
         return RF8Weights(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Valued(Operated):
+    """A weight ``[N, K]`` whose operators come in two kinds: for ``values`` in float32, and for RF8 codes of them."""
+
+    values: Dense | RF8Term
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        return self.values.shape
+
+    def dense(self) -> Float32:  # noqa: D102
+        return self.values.dense()
+
+    @property
+    def coded(self) -> bool:
+        """Whether the values are RF8 codes."""
+        return isinstance(self.values, RF8Term)
+
+    @property
+    def matrix(self) -> npt.NDArray[np.generic]:
+        """The values to be packed ``[N, K]``: float32, or codes uint8."""
+        if isinstance(self.values, RF8Term):
+            return rf8.unpack_codes(self.values.codes, self.shape)
+        return self.values.values
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one of them."""
+        return np.dtype(np.uint8 if self.coded else np.float32).itemsize
+
+    @property
+    def scale(self) -> Float32:
+        """What each output is multiplied by, float32 ``[N]``; 1 for float32 values."""
+        return self.values.scale if isinstance(self.values, RF8Term) else np.ones(self.shape[0], np.float32)
 
 
 def nbytes(shape: tuple[int, int]) -> int:
