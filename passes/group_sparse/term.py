@@ -42,6 +42,11 @@ class Kept(Valued):
         """How many groups are stored."""
         return int(np.count_nonzero(self.keep))
 
+    @property
+    def sparsity(self) -> float:
+        """The share of the groups that is not."""
+        return 1 - self.kept / self.keep.size
+
     def map_leaves(self, function: Callable[[Leaf, str], Term], path: str = "") -> Term:  # noqa: D102
         values = self.values.map_leaves(function, path)
         if values is self.values:
@@ -72,7 +77,7 @@ class BlockSparse(Kept):
 
     @property
     def label(self) -> str:  # noqa: D102
-        return f"{label(1 - self.kept / self.keep.size, self.block)} ({self.values.label})"
+        return f"{label(self.sparsity, self.block)} ({self.values.label})"
 
     @property
     def work(self) -> int:  # noqa: D102
@@ -115,7 +120,7 @@ class Sparse(Kept):
 
     @property
     def label(self) -> str:  # noqa: D102
-        return f"{100 * (1 - self.kept / self.keep.size):.3g}% sparse ({self.values.label})"
+        return f"{100 * self.sparsity:.3g}% sparse ({self.values.label})"
 
     @property
     def matmuls(self) -> tuple[str, ...]:  # noqa: D102

@@ -78,7 +78,7 @@ class SparseWeights(Trainable):
         if not self.moving:
             return
         assert isinstance(self.values, DenseWeights)
-        goal, left = int(np.count_nonzero(self.like.keep)), 1 - done / FALLING
+        goal, left = self.like.kept, 1 - done / FALLING
         tile, block = self.like.sizes
         squares = energies(self.values.values.detach().double().numpy(), self.moments, block, tile)
         if left <= 0:
