@@ -11,13 +11,19 @@ from regc.passes.low_rank.spatial import Spatial
 
 
 def split_along(spatial: Spatial, weight: Dense, rank: int, gram: Float32 | None, *, exact: bool = False) -> Separable:
-    """A kernel by the factors along its axes; ``exact`` tells that nothing is lost."""
+    """A kernel ``[N, K]`` by factors of this rank along its axes, for inputs whose Gram matrix is float32 ``[K, K]``.
+
+    ``exact`` tells that nothing is lost, unless by a type narrower than float32.
+
+    Raises:
+        ValueError: the weight has NaN or infinity, or the rank is out of range (:meth:`Spatial.factors`).
+    """
     first, second = (stored(factor, weight) for factor in spatial.factors(weight.values, rank, gram))
     return Separable(first, second, spatial.kernel, exact=exact and weight.dtype == np.float32)
 
 
 def lost(term: Term, weight: Dense, inputs: Statistics | None) -> float:
-    """Of the outputs where their Gram matrix is known, else of the weight."""
+    """The relative error of a term in place of a weight: of the outputs where inputs are known, else of the weight."""
     found = None if inputs is None else inputs.output_error(term, weight.values)
     return relative_error(term, weight.values) if found is None else found
 

@@ -84,7 +84,7 @@ class LowRank(Pass):
     residual: Literal["auto", "blocks", "ternary"] | None = option(
         None,
         "in the same bytes a lower rank and what it misses, where that leaves less error and takes less time than the "
-        "weight: in blocks of 16x1, ternary, or the better of both (auto)",
+        "weight: in blocks of 16x1, ternary, or the better of both (auto); convolutions and embeddings have none",
     )
     refine: int = option(
         ROUNDS,

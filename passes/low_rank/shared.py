@@ -45,7 +45,8 @@ from regc.passes.low_rank.plan import WHOLE, Cost, Curve, Form, ranks, steps, ty
 class Basis:
     """The factor B of some weights, by their names: made of all of them when the first asks, let go after the last.
 
-    ``one_input`` tells that the same flows into all, so that the basis is the best for it.
+    ``loads`` give these weights, ``[N_i, K]`` of one type, in the order of ``names``. ``one_input`` tells that the same
+    flows into all, so that the basis is the best for it.
     """
 
     def __init__(self, names: Sequence[str], loads: Sequence[Callable[[], Dense]], one_input: bool, rank: int) -> None:
@@ -58,7 +59,13 @@ class Basis:
         return "|".join(self.names)
 
     def of(self, inputs: Statistics | None) -> Dense:
-        """The basis ``[rank, K]``, of the type of the weights; always the same object."""
+        """The basis ``[rank, K]``, of the type of the weights; always the same object. Each weight asks once.
+
+        ``inputs`` are those of the weight that asks.
+
+        Raises:
+            ValueError: a weight has NaN or infinity.
+        """
         if self._made is None:
             weights = [load() for load in self._loads]
             whole = np.concatenate([weight.values for weight in weights])
