@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -31,7 +33,7 @@ from regc.compiler.terms import Dense
 from regc.passes.group_sparse import eliminate
 from regc.passes.group_sparse.envelope import largest
 from regc.passes.group_sparse.term import BlockSparse, packed_nbytes
-from regc.passes.low_rank.fit import Float32, Float64, energy_floor, factors, spectrum
+from regc.passes.low_rank.fit import Float32, Float64, Spectrum, energy_floor, factors, spectrum
 from regc.passes.low_rank.rounding import rounded
 from regc.passes.low_rank.speed import BLOCKS, TERNARY
 from regc.passes.ternary import fit as squares
@@ -53,7 +55,8 @@ GAIN = 0.95
 """Errors have to be below this share of that of the factors alone: a third product is not for nothing."""
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Seen:
     """Values float32 ``[N, K]``, stored in ``itemsize`` bytes each, and the Gram matrix of their inputs, float32 ``[K,
     K]``, None where it is not known.
     """
@@ -73,13 +76,24 @@ class Seen(NamedTuple):
 
     def factors(self, residual: Float32 | None, rank: int) -> tuple[Float32, Float32]:
         """The best two for what a residual leaves."""
-        left = self.values if residual is None else self.values - residual
+        if residual is None:
+            return factors(self.values, self._spectrum, rank)
+        left = self.values - residual
         return factors(left, spectrum(left, self.gram), rank)
 
     def error(self, dense: Float32) -> float:
         """The squared error of every output relative to its energy, summed up."""
-        missed, whole = self._energy(dense - self.values), self._energy(self.values)
-        return float(np.sum(missed / (whole + energy_floor(whole))))
+        return float(np.sum(self._energy(dense - self.values) / self._whole))
+
+    @cached_property
+    def _spectrum(self) -> Spectrum:
+        return spectrum(self.values, self.gram)
+
+    @cached_property
+    def _whole(self) -> Float64:
+        """What errors of outputs are relative to."""
+        energy = self._energy(self.values)
+        return energy + energy_floor(energy)
 
     def _energy(self, matrix: Float32) -> Float64:
         across = matrix if self.gram is None else matrix @ self.gram
