@@ -10,9 +10,10 @@ Gates for a number of inputs (top-k) take as long as those by a threshold: of a 
 times as fast as MatMul against 1.74 and 3.6, and with RF8 weights 7.6 and 14.1 against 7.4 and 14.3.
 """
 
-import bisect
 import math
 from dataclasses import dataclass
+
+import numpy as np
 
 ANY = 1 << 62
 """Rows of a product, as many as it may have."""
@@ -56,19 +57,16 @@ class Region:
         return None
 
     def speed(self, rows: int, share: float) -> float | None:
-        """How many times as fast as float32 MatMul a product is; between the rows that were measured, by their
-        logarithms.
+        """How many times as fast as float32 MatMul a product is, None where that is not known.
+
+        Times between the rows that were measured lie on lines over the logarithm of rows; beyond the fewest and the
+        most rows they are those of these. ``share`` is the part of the weight that each row uses.
         """
         if not self.times:
             return None
         measured = [math.log(count) for count, _, _ in self.times]
-        place = bisect.bisect_left(measured, math.log(max(1, rows)))
         times = [fixed + each * share for _, fixed, each in self.times]
-        if place in (0, len(times)):
-            return 1 / times[min(place, len(times) - 1)]
-        low, high = measured[place - 1 : place + 1]
-        near = (math.log(rows) - low) / (high - low)
-        return 1 / ((1 - near) * times[place - 1] + near * times[place])
+        return 1 / float(np.interp(math.log(max(1, rows)), measured, times))
 
 
 EVERYWHERE = Region()
