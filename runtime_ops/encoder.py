@@ -51,7 +51,9 @@ def codes_of(x: Float32, thresholds: Int32) -> UInt8:
 
 
 def pack(weight: Float32, scale: Float32, thresholds: Int32) -> UInt8:
-    """Packed codes (:mod:`regc.runtime_ops.formats.rf8`) of ``weight / scale``, for scales float32 ``[N]``."""
+    """Codes of ``weight / scale``, packed (:mod:`regc.runtime_ops.formats.rf8`), of a weight float32 ``[N, K]`` with
+    scales float32 ``[N]``: uint8 ``[ceil(N/16), ceil(K/4), 4, 2, 4, 2]``, by thresholds as :func:`codes_of` has them.
+    """
     weight, scale = _plain(weight), _plain(scale)
     rows, columns = weight.shape
     packed = np.empty((-(-rows // rf8.TILE), -(-columns // rf8.BLOCK), 4, 2, 4, 2), np.uint8)
@@ -66,10 +68,12 @@ def pack(weight: Float32, scale: Float32, thresholds: Int32) -> UInt8:
 
 
 def best_scales(weight: Float32, octave: Float32, inputs: Int64, steps: Float32) -> Float32:
-    """Scales float32 ``[N]``: ``octave`` ``[N]`` times the one of ``steps``, from 1 up to 2, that leaves the least
-    squared error of rounding to the nearest member, judged by the columns ``inputs``; the first of equals.
+    """Scales float32 ``[N]`` of a weight float32 ``[N, K]``: ``octave`` float32 ``[N]``, powers of two, times the one
+    of ``steps`` float32, from 1 up to 2, that leaves the least squared error of rounding to the nearest member, judged
+    by the columns ``inputs`` int64; the first of equals. None is above ``2**127``.
 
-    None is above ``2**127``.
+    Raises:
+        ValueError: there are more inputs or steps than MOST_INPUTS and MOST_STEPS.
     """
     if len(inputs) > MOST_INPUTS or len(steps) > MOST_STEPS:
         raise ValueError(f"{len(inputs)} inputs and {len(steps)} steps, where {MOST_INPUTS} and {MOST_STEPS} may be")
