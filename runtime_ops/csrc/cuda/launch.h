@@ -108,23 +108,25 @@ Error stream_floats(const ChainArgs& a, Stream on) {
   return a.in.type == Type::float32 ? launch_stream<Format<Wide>>(s, on) : launch_stream<Format<Narrow>>(s, on);
 }
 
+// A few rows of float activations.
+template <class Chain, template <class> class InFours>
+Error launch_few(const ChainArgs& a, Stream on) {
+  return in_fours(a.in, a.weight.inputs) ? stream_floats<InFours>(a, on) : launch_chain<Chain>(a, on);
+}
 
 template <class X>
 using TwoBitsStream = TernaryFloatStream<TwoBits, X>;
 template <class X>
 using FiveTritsStream = TernaryFloatStream<FiveTrits, X>;
 
-template <class Codes, template <class> class Few>
+template <class Chain, template <class> class InFours>
 Error multiply_ternary_float(const ChainArgs& a, Stream on) {
-  using Chain = TernaryChain<Codes>;
-  if (a.rows > kStreamRows) return launch_many<Chain>(a, on);
-  return in_fours(a.in, a.weight.inputs) ? stream_floats<Few>(a, on) : launch_chain<Chain>(a, on);
+  return a.rows > kStreamRows ? launch_many<Chain>(a, on) : launch_few<Chain, InFours>(a, on);
 }
 
 inline Error multiply_rf8(const ChainArgs& a, uint8_t* scratch, Stream on) {
   const Weight& w = a.weight;
-  if (a.rows <= kStreamRows)
-    return in_fours(a.in, w.inputs) ? stream_floats<RF8Stream>(a, on) : launch_chain<RF8Chain>(a, on);
+  if (a.rows <= kStreamRows) return launch_few<RF8Chain, RF8Stream>(a, on);
   const Scratch parts = rf8_scratch(w, a.rows);
   const size_t padded = parts.stride / sizeof(uint16_t);
   const RoundArgs r{{a.in, w.inputs, in_fours(a.in, w.inputs)}, reinterpret_cast<uint16_t*>(scratch), padded,
@@ -199,9 +201,9 @@ Error multiply(const Weight& w, const Input& x, size_t rows, const Out& out, voi
     case Format::rf8:
       return multiply_rf8(a, bytes, on);
     case Format::ternary_float:
-      return multiply_ternary_float<TwoBits, TwoBitsStream>(a, on);
+      return multiply_ternary_float<TernaryChain<TwoBits>, TwoBitsStream>(a, on);
     case Format::ternary5_float:
-      return multiply_ternary_float<FiveTrits, FiveTritsStream>(a, on);
+      return multiply_ternary_float<TernaryChain<FiveTrits>, FiveTritsStream>(a, on);
     case Format::sparse:
       return multiply_sparse<false>(a, on);
     case Format::sparse_rf8:
