@@ -8,7 +8,6 @@ told (microsoft/onnxruntime#28686), and what the host does then is in the time: 
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,14 +18,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.gpu_problems import Array
+from benchmarks.gpu_speed import event_seconds
 from regc import runtime_ops
 from regc.runtime_ops import ops
 
 CUDA = runtime_ops.CUDA_PROVIDER
 PRODUCTS = 64
 """Of a run, at least."""
-RUNS, TIMES, WARM = 3, 12, 3
-"""Runs between two events, how often, and before: ONNX Runtime captures a graph in the first two."""
+WARM, RUNS, TIMES = 3, 3, 12
+"""Runs before, as ONNX Runtime captures a graph in the first two, runs between two events, and how often."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,5 @@ class Session:
 
     def seconds(self) -> float:
         """Median seconds of one product on the GPU."""
-        times = []
         with torch.cuda.stream(self.stream):
-            for _ in range(WARM):
-                self.run()
-            for _ in range(TIMES):
-                before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                before.record()
-                for _ in range(RUNS):
-                    self.run()
-                after.record()
-                after.synchronize()
-                times.append(before.elapsed_time(after) * 1e-3 / (RUNS * self._count))
-        return statistics.median(times)
+            return event_seconds(self.run, WARM, RUNS, TIMES) / self._count

@@ -20,9 +20,8 @@ from benchmarks.gpu_problems import Array, timed_problem
 
 CACHES = 4
 """The weights of a contender are at least so many times the L2 cache."""
-TIMES = 30
-REPLAYS = 5
-"""Of a graph between two events."""
+WARM, REPLAYS, TIMES = 15, 5, 27
+"""Of a graph: replays before, replays between two events, and how often."""
 Launch = Callable[[], object]
 
 
@@ -68,16 +67,25 @@ def seconds(launches: Sequence[Launch]) -> float:
     with torch.cuda.graph(graph):
         for launch in launches:
             launch()
-    times = []
-    for _ in range(TIMES):
+    return event_seconds(graph.replay, WARM, REPLAYS, TIMES) / len(launches)
+
+
+def event_seconds(run: Launch, warm: int, runs: int, times: int) -> float:
+    """Median seconds of a run on the device, in the current stream: after ``warm`` that do not count, ``runs`` of them
+    between two events, ``times`` times.
+    """
+    for _ in range(warm):
+        run()
+    found = []
+    for _ in range(times):
         before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         before.record()
-        for _ in range(REPLAYS):
-            graph.replay()
+        for _ in range(runs):
+            run()
         after.record()
         after.synchronize()
-        times.append(before.elapsed_time(after) * 1e-3 / (REPLAYS * len(launches)))
-    return statistics.median(times[3:])
+        found.append(before.elapsed_time(after) * 1e-3 / runs)
+    return statistics.median(found)
 
 
 def copy_bandwidth() -> float:
