@@ -32,17 +32,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checkout import ROOT
+from benchmarks.gpu_lookups import LAYOUTS
 from benchmarks.gpu_machine import UnfitError, missing_for_operators, versions
 from benchmarks.gpu_problems import FORMATS
 from benchmarks.gpu_process import FAILED, PASSED, SKIPPED, TIMED_OUT, Outcome, run_step
-
-OPERATORS = (
-    *("TernaryMatMul", "Ternary5MatMul", "TernaryMatMulFloat", "Ternary5MatMulFloat", "RF8MatMul"),
-    *("BlockSparseMatMul", "BlockSparseRF8MatMul"),
-    *("GatedMatMul", "GatedRF8MatMul", "GatedTopKMatMul", "GatedTopKRF8MatMul"),
-    *("RF8Gather", "RF8TiledGather", "TernaryGather", "TernaryTiledGather"),
-)
-GPU, EMULATED = "gpu", "emulated"
+from benchmarks.gpu_steps import EMULATED, GPU
 
 
 class Check:
@@ -112,7 +106,9 @@ def in_provider(check: Check, right: Sequence[str], plans: Sequence[str]) -> boo
     if not check.step("building the operators", "libraries", limit=400):
         check.skip("all that needs the operators", "they were not built")
         return False
-    for op in OPERATORS:
+    from benchmarks.gpu_provider import OPERATORS  # noqa: PLC0415 - needs ONNX Runtime
+
+    for op in (*OPERATORS, *LAYOUTS):
         check.step(f"operator {op}", "operators", op, limit=120)
     if check.step("beside MatMulNBits", "nbits", GPU, limit=120):
         for plan in plans:
