@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .packed import (
+    GATED,
     INT8,
     ISAS,
     OPERATORS,
@@ -121,7 +122,7 @@ def test_threads_do_not_change_a_bit(op: str, name: str, rows: int) -> None:
     assert_same_bits(by_kernel(proto, x, name, threads=2), by_kernel(proto, x, name, threads=1))
 
 
-@pytest.mark.parametrize("op", [op for op in OPERATORS if op.startswith("Gated")])
+@pytest.mark.parametrize("op", GATED)
 def test_gated_tasks_may_have_more_outputs_than_their_sums_have_room_for(op: str) -> None:
     inputs = weights(op, (1000, 1), seed=3)
     x = activations(128, 1, seed=3)
