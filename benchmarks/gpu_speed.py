@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_kernels import Kernels
-from benchmarks.gpu_problems import Array, timed_problem
+from benchmarks.gpu_problems import FORMATS, Array, timed_problem
 
 CACHES = 4
 """The weights of a contender are at least so many times the L2 cache."""
@@ -131,7 +131,7 @@ class Plan:
 
 
 MAIN = Plan(("ternary", "rf8"), ((4096, 11008), (4096, 4096), (11008, 4096), (4096, 14336)), (1, 512, 8, 64))
-OTHERS = Plan(("ternary5", "ternary_float", "sparse", "sparse_rf8", "gated", "gated_rf8"), ((4096, 11008),), (1, 8, 64))
+OTHERS = Plan(tuple(kind for kind in FORMATS if kind not in MAIN.kinds), ((4096, 11008),), (1, 8, 64))
 QUICK = Plan(("ternary", "rf8"), ((4096, 11008),), (1, 512))
 PLANS = {"main": MAIN, "others": OTHERS, "quick": QUICK}
 

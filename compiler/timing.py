@@ -1,7 +1,8 @@
 """How fast products with terms are on this machine, beside the product with the weight that they stand for.
 
-For reports alone: what is emitted is the same on every machine. Times are of ONNX Runtime on one thread, of one product
-after the other, so that a weight comes from the cache where it fits into it.
+For reports, and for passes that are asked to go by it (``pays=measured``): without that, what is emitted is the same on
+every machine. Times are of ONNX Runtime on one thread, of one product after the other, so that a weight comes from the
+cache where it fits into it.
 """
 
 from __future__ import annotations
