@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := pyproject.toml $(shell find compiler passes runtime_ops -type f -not -name '*.pyc' -not -path '*/__pycache__*')
 
-NATIVE := cmake -S runtime_ops/csrc -DREGC_TESTS=ON
+NATIVE := cmake -S runtime_ops/csrc -DREGC_TESTS=ON -DREGC_CUDA=OFF
 SANITIZED := $(addprefix tests/runtime_ops/test_,convolutions.py malformed_convolutions.py gather.py fuzz.py) \
   -k "not changed_operands"
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libubsan.so)
 
-.PHONY: demo test bench lint clean compatibility sanitize sanitize-address sanitize-thread neon cuda
+.PHONY: demo test bench lint clean compatibility sanitize sanitize-address sanitize-thread neon
 
 $(INSTALLED): $(SOURCES)
 	@echo "installing regc and what it is developed with into $(VENV): a few minutes the first time"
@@ -63,9 +63,6 @@ neon:  ## the library for 64-bit Arm, its kernels run in an emulator (Debian: g+
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/neon/kernels_test 50
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/neon/operators_test 2
 	qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a57 build/neon/kernels_test 5  # without the dot product
-
-cuda: $(INSTALLED)  ## the operators of ONNX Runtime's CUDA provider, too, into .venv (nvcc, a minute)
-	$(BIN)/pip install --quiet . -C cmake.define.REGC_CUDA=ON
 
 clean:
 	rm -rf $(VENV) build demo

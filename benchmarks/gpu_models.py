@@ -6,7 +6,7 @@
 one token and for 512; ``--model encoder`` is a small one in float32 (:mod:`benchmarks.encoder`). Every model is loaded
 and timed alone: the median of runs whose inputs and outputs stay on the device, by the clock of the host, the end of
 the device's work included; in a CUDA graph, too, without which launching the kernels takes longer than they do for one
-token. Its answer is compared with that of the original. Needs onnxruntime-gpu and the libraries of ``make cuda``;
+token. Its answer is compared with that of the original. Needs onnxruntime-gpu and regc built with a CUDA toolkit;
 ``--provider CPUExecutionProvider`` tries the script without a GPU.
 """
 

@@ -99,7 +99,7 @@ def in_graph(runner: ort.InferenceSession, x: Array, wanted: Array) -> Array:
 
 def build_operators(architecture: str, folder: Path) -> None:
     """Build the operator libraries for a GPU such as ``90``, and use them."""
-    options = ("-DREGC_CUDA=ON", f"-DCMAKE_CUDA_ARCHITECTURES={architecture}-real")
+    options = ("-DREGC_CUDA=ON", f"-DREGC_CUDA_CODE=-arch=sm_{architecture}")
     targets = ("--build", str(folder), "-j", "--target", "regc_ops", "regc_ops_cuda")
     for command in (("-S", str(SOURCES), "-B", str(folder), *options), targets):
         done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)

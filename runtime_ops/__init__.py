@@ -10,8 +10,8 @@ or, for a session of your own: ``register(options)``, or from any language
 ``options.register_custom_ops_library(str(library_path()))``. The library needs ONNX Runtime 1.17 or later.
 
 Sessions with the CUDA provider take another library, which has the operators of both: ``make_session(path,
-providers=["CUDAExecutionProvider"])``. It is there when regc was built with ``REGC_CUDA=ON``;
-``library_path(cuda=True)`` names it.
+providers=["CUDAExecutionProvider"])``. It is there when regc was built where a CUDA toolkit works;
+``library_path(cuda=True)`` names it, or says why it is not there.
 
 Environment: ``REGC_OPS_LIBRARY`` and ``REGC_CUDA_OPS_LIBRARY`` name the library files to use; ``REGC_ISA``
 (``generic``, ``neon``, ``avx2``, ``avxvnni``, ``avx512`` or ``avx512fp16``) bounds the instruction set, which is
@@ -23,7 +23,7 @@ rows of activations on ``avx512fp16``, which multiplies those in float16: see th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +47,7 @@ _CPU = _Library("REGC_OPS_LIBRARY", "libregc_ops.so", "install regc from its whe
 _CUDA = _Library(
     "REGC_CUDA_OPS_LIBRARY",
     "libregc_ops_cuda.so",
-    "build it where nvcc is with 'pip install . -C cmake.define.REGC_CUDA=ON'",
+    "with a CUDA toolkit of 12 or newer build it by 'pip install . -C cmake.define.REGC_CUDA=ON'",
 )
 
 
@@ -77,9 +77,15 @@ def library_path(*, cuda: bool = False) -> Path:
         if candidate.is_file():
             return candidate
     raise OperatorLibraryError(
-        f"no operator library at {' or '.join(map(str, searched))}: {library.remedy}, "
+        f"no operator library at {' or '.join(map(str, searched))}{_why_not(searched)}: {library.remedy}, "
         f"or set {library.variable} to a built {library.name}"
     )
+
+
+def _why_not(searched: Iterable[Path]) -> str:
+    """What the build has left in the place of a library that it left out; see csrc/cuda/library.cmake."""
+    notes = [path.with_suffix(".txt") for path in searched]
+    return "".join(f", left out when regc was built: {note.read_text().strip()}" for note in notes if note.is_file())
 
 
 Provider = str | tuple[str, Mapping[str, Any]]

@@ -61,6 +61,7 @@ def examine() -> Iterator[Finding]:
         yield _version(package)
     library = _library()
     yield library
+    yield _cuda_library()
     found = _instruction_sets()
     bound = f", bounded to {os.environ[BOUND]} by {BOUND}" if os.environ.get(BOUND) else ""
     yield Finding("instructions", ", ".join(found) + bound)
@@ -98,6 +99,16 @@ def _library() -> Finding:
     except Exception as error:  # ours when it is missing, ONNX Runtime's when it does not load
         return Finding("library", first_line(error), False, REBUILD)
     return Finding("library", f"{path} loads", True)
+
+
+def _cuda_library() -> Finding:
+    """Whether it is there: it loads where there is ONNX Runtime's CUDA provider."""
+    from regc import runtime_ops  # noqa: PLC0415
+
+    try:
+        return Finding("cuda library", str(runtime_ops.library_path(cuda=True)))
+    except runtime_ops.OperatorLibraryError as error:
+        return Finding("cuda library", first_line(error))
 
 
 def _instruction_sets() -> tuple[str, ...]:

@@ -50,6 +50,12 @@ def test_a_missing_library_is_found_with_its_remedy(tmp_path: Path, monkeypatch:
     assert "pip install" in outcome.output
 
 
+def test_the_library_for_gpus_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGC_CUDA_OPS_LIBRARY", str(tmp_path / "none.so"))
+    assert found("cuda library").ok is None
+    assert "none.so, which is not a file" in found("cuda library").words
+
+
 def test_a_library_that_is_none_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bad.so").write_bytes(b"\x7fELF but not really")
     monkeypatch.setenv("REGC_OPS_LIBRARY", str(tmp_path / "bad.so"))

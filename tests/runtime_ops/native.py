@@ -27,7 +27,7 @@ def built(*targets: str, needs: str = "") -> Path:
     with (FOLDER / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _forget_another_checkout()
-        _run(cmake, "-S", str(SOURCES), "-B", str(FOLDER), "-DREGC_TESTS=ON")
+        _run(cmake, "-S", str(SOURCES), "-B", str(FOLDER), "-DREGC_TESTS=ON", "-DREGC_CUDA=OFF")
         if needs not in _cache():
             pytest.skip(f"the compiler or the system lacks what {needs} stands for in CMakeLists.txt")
         _run(cmake, "--build", str(FOLDER), "-j2", "--target", *targets)

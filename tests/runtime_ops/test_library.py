@@ -102,10 +102,15 @@ def test_the_cuda_provider_has_a_library_of_its_own(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("REGC_CUDA_OPS_LIBRARY", raising=False)
     monkeypatch.setattr(runtime_ops, "__path__", [str(tmp_path)])
     with pytest.raises(
-        runtime_ops.OperatorLibraryError, match=r"lib/libregc_ops_cuda.so: build it where nvcc is.*REGC_CUDA=ON"
+        runtime_ops.OperatorLibraryError, match=r"lib/libregc_ops_cuda.so: with a CUDA toolkit.*REGC_CUDA=ON"
     ):
         runtime_ops.register(ort.SessionOptions(), providers)
     library = tmp_path / "lib" / "libregc_ops_cuda.so"
     library.parent.mkdir()
+    library.with_suffix(".txt").write_text("no CUDA toolkit was found\n")
+    with pytest.raises(
+        runtime_ops.OperatorLibraryError, match=r"left out when regc was built: no CUDA toolkit was found:"
+    ):
+        runtime_ops.library_path(cuda=True)
     library.write_bytes(b"")
     assert runtime_ops.library_path(cuda=True) == library
