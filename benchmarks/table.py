@@ -26,9 +26,9 @@ import click
 import numpy as np
 
 from benchmarks.models import INT8, Contender, dynamic_int8, measure, random_feed
+from regc.compiler import cpu
 from regc.compiler.feeds.imported import imported
 
-CPUINFO = Path("/proc/cpuinfo")
 ORIGINAL = "float32"
 
 
@@ -139,9 +139,8 @@ def _row(contender: Contender, known: Sequence[Mapping[str, object]]) -> Row:
 
 def _machine() -> str:
     """The CPU and the versions that numbers depend on."""
-    lines = CPUINFO.read_text("utf-8").splitlines() if CPUINFO.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{cpu}, Python {platform.python_version()}, NumPy {np.__version__}, ONNX Runtime {version('onnxruntime')}"
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, ONNX Runtime {version('onnxruntime')}"
+    return f"{cpu.name()}, {versions}"
 
 
 def _command() -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from regc.compiler.cpu import CPUINFO
+from regc.compiler import cpu
 from regc.compiler.target import CPU
 from regc.compiler.terms import Dense, Float32, Product
 from regc.compiler.timing import MOST_BYTES, product, seconds
@@ -81,6 +80,4 @@ def _machine() -> str:
     """What times depend on beside the product: the CPU and the version of ONNX Runtime."""
     import onnxruntime  # noqa: PLC0415 - slow to import
 
-    lines = CPUINFO.read_text("utf-8").splitlines() if CPUINFO.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{name or platform.processor() or platform.machine()}|onnxruntime {onnxruntime.__version__}"
+    return f"{cpu.name()}|onnxruntime {onnxruntime.__version__}"

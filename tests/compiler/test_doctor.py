@@ -93,6 +93,8 @@ def test_instruction_sets_follow_the_flags_of_the_cpu(tmp_path: Path, monkeypatc
     assert doctor._instruction_sets() == ("generic", "avx2")
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\n")
     assert doctor._instruction_sets() == ("generic", "neon")
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A CPU: fast\n")
+    assert cpu.name() == "A CPU: fast"
 
 
 def test_a_package_that_is_missing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ void compare(Random& random, const Pair<Task>& pair, const Size& size, const At&
   const Ending ending = kEndings[random() % 6];
   Guarded<float> y(size.rows * size.outputs);
   Guarded<float> expected(size.rows * size.outputs);
-  const auto out = [&](Guarded<float>& to) { return Out{to.data(), ending == Ending::add ? other.data() : nullptr, ending}; };
+  const float* added = ending == Ending::add ? other.data() : nullptr;
+  const auto out = [&](Guarded<float>& to) { return Out{to.data(), added, ending}; };
   in_parts(random, size.tiles(), [&](size_t begin, size_t end) { pair.kernel(at(begin, end, out(y))); });
   pair.generic(at(0, size.tiles(), out(expected)));
   if (!y.intact()) fail("wrote outside of its output");

@@ -22,7 +22,8 @@ inline float ternary_defined(const kernels::Matrix& w, size_t block, size_t n, s
   for (size_t i = 0; block == kernels::kTernary5Block && i < step; ++i) fraction = 3 * fraction % 256;
   const uint32_t field = block == kernels::kTernaryBlock ? fraction >> 2 * step & 3 : 3 * fraction / 256;
   const size_t group = k / block / w.group_blocks;
-  return static_cast<float>((static_cast<int>(field) - 1) * w.multiplier[(n / kTile * w.groups + group) * kTile + n % kTile]);
+  const uint8_t multiplier = w.multiplier[(n / kTile * w.groups + group) * kTile + n % kTile];
+  return static_cast<float>((static_cast<int>(field) - 1) * multiplier);
 }
 
 // A value of a sparse or gated weight.

@@ -12,7 +12,10 @@ void check_rf8_judge(Random& random, const Pair<JudgeTask>& pair, const Kernels&
   const size_t steps = between(random, 1, 16);
   Exact<float> x(count, random() % 16);
   Exact<float> factors(steps, random() % 16);
-  for (size_t i = 0; i < count; ++i) x[i] = std::ldexp(1.0F, -static_cast<int>(random() % 20)) * static_cast<float>(random() % 4096) / 4096;
+  for (size_t i = 0; i < count; ++i) {
+    const float octave = std::ldexp(1.0F, -static_cast<int>(random() % 20));
+    x[i] = octave * static_cast<float>(random() % 4096) / 4096;
+  }
   for (size_t i = 0; i < steps; ++i) factors[i] = 1 / std::exp2(static_cast<float>(i) / static_cast<float>(steps));
   Guarded<double> errors(steps);
   Guarded<double> expected(steps);

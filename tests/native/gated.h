@@ -88,7 +88,8 @@ void check_gated(Random& random, const Pair<GatedTask>& pair, const Kernels& gen
   Passed passed(generic.gate, problem.weight, rows.data(), size.rows);
   compare(random, pair, size, [&](size_t begin, size_t end, Out out) {
     const float* x = panel ? passed.gated.data() : passed.kept.data();
-    return GatedTask{&problem.weight, x, passed.place.data(), passed.count.data(), nullptr, size.inputs, nullptr, out, size.rows, begin, end};
+    return GatedTask{&problem.weight, x,       passed.place.data(), passed.count.data(), nullptr,
+                     size.inputs,     nullptr, out,                 size.rows,           begin,   end};
   });
 }
 
@@ -108,7 +109,8 @@ void check_gated_rf8_panel(Random& random, const Pair<GatedTask>& pair, const Ke
   const Exact<float> x = rows_of(random, size.rows, size.inputs, size.inputs, random() % 2 == 0);
   const Rounded rows(pair.round, x.data(), size, ceil_div(size.inputs, 2) * 2);
   compare(random, with_itself(pair), size, [&](size_t begin, size_t end, Out out) {
-    return GatedTask{&problem.weight, nullptr, nullptr, nullptr, rows.halves.data(), rows.padded, rows.scale.data(), out, size.rows, begin, end};
+    return GatedTask{&problem.weight, nullptr,           nullptr, nullptr,   rows.halves.data(),
+                     rows.padded,     rows.scale.data(), out,     size.rows, begin,              end};
   });
 }
 

@@ -42,10 +42,11 @@ int failures(Isa isa, int cases, unsigned seed) {
   const Kernels& generic = regc::kernels::kernels_for(Isa::generic);
   const char* isa_name = regc::kernels::kIsaNames[static_cast<int>(isa)];
   int failed = 0;
-#define REGC_KERNEL(name, task)                                                                              \
-  failed += passes<regc::kernels::task>(isa_name, #name, cases, seed, {kernels.name, generic.name, kernels.round_rows}, generic, \
-                                        regc::test::check_##name)                                            \
-                ? 0                                                                                          \
+#define REGC_KERNEL(name, task)                                                                         \
+  failed += passes<regc::kernels::task>(isa_name, #name, cases, seed,                                   \
+                                        {kernels.name, generic.name, kernels.round_rows}, generic,      \
+                                        regc::test::check_##name)                                       \
+                ? 0                                                                                     \
                 : 1;
 #include "kernels/kernels.inc"
 #undef REGC_KERNEL

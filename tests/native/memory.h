@@ -27,7 +27,9 @@ template <class T>
 class Exact {
  public:
   Exact(size_t count, size_t skew = 0)
-      : count_(count), memory_(std::malloc((count + skew) * sizeof(T)), &std::free), data_(static_cast<T*>(memory_.get()) + skew) {}
+      : count_(count),
+        memory_(std::malloc((count + skew) * sizeof(T)), &std::free),
+        data_(static_cast<T*>(memory_.get()) + skew) {}
   T* data() { return data_; }
   const T* data() const { return data_; }
   size_t size() const { return count_; }

@@ -14,7 +14,8 @@ void check_ternary(Random& random, const Pair<MatMulTask>& pair, const Kernels& 
   Exact<uint8_t> q(rows.q.size(), random() % 64);
   std::copy_n(rows.q.data(), q.size(), q.data());
   compare(random, pair, size, [&](size_t begin, size_t end, Out out) {
-    return MatMulTask{&problem.weight, q.data(), rows.padded, rows.row_scale.data(), rows.sums.data(), out, size.rows, begin, end};
+    return MatMulTask{&problem.weight,  q.data(), rows.padded, rows.row_scale.data(),
+                      rows.sums.data(), out,      size.rows,   begin, end};
   });
 }
 
@@ -54,7 +55,9 @@ void check_ternary5_float_panel(Random& random, const Pair<MatMulTask>& pair, co
 void check_ternary_float_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels&) {
   check_float(random, pair, 220, kTernaryBlock);
 }
-void check_rf8_stream(Random& random, const Pair<MatMulTask>& pair, const Kernels&) { check_float(random, pair, 3, kRF8Block); }
+void check_rf8_stream(Random& random, const Pair<MatMulTask>& pair, const Kernels&) {
+  check_float(random, pair, 3, kRF8Block);
+}
 void check_rf8_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels&) {
   if (pair.round == nullptr) return check_float(random, pair, 220, kRF8Block);
   const Size size(random, 220);
@@ -63,7 +66,8 @@ void check_rf8_panel(Random& random, const Pair<MatMulTask>& pair, const Kernels
   const Rounded rows(pair.round, x.data(), size, problem.weight.blocks * kRF8Block);
   compare(random, with_itself(pair), size, [&](size_t begin, size_t end, Out out) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(rows.halves.data());
-    return MatMulTask{&problem.weight, bytes, rows.padded * sizeof(uint16_t), rows.scale.data(), nullptr, out, size.rows, begin, end};
+    const size_t stride = rows.padded * sizeof(uint16_t);
+    return MatMulTask{&problem.weight, bytes, stride, rows.scale.data(), nullptr, out, size.rows, begin, end};
   });
 }
 

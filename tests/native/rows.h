@@ -51,14 +51,16 @@ void check_round_rows(Random& random, const Pair<RoundTask>& pair, const Kernels
 }
 
 struct Quantized {
-  Quantized(const Pair<QuantizeTask>& pair, const float* x, const Size& size, const Matrix& w, size_t block, uint8_t flip)
+  Quantized(const Pair<QuantizeTask>& pair, const float* x, const Size& size, const Matrix& w, size_t block,
+            uint8_t flip)
       : padded(w.blocks * block), q(size.rows * padded), row_scale(size.rows), sums(size.rows * w.groups) {
     QuantizeTask task{x, size.rows, size.inputs, padded, flip, q.data(), row_scale.data(), sums.data(),
                       w.group_blocks * block, w.groups};
     pair.kernel(task);
   }
   bool operator==(Quantized& o) {
-    return std::memcmp(q.data(), o.q.data(), q.size()) == 0 && same(row_scale.data(), o.row_scale.data(), row_scale.size()) &&
+    return std::memcmp(q.data(), o.q.data(), q.size()) == 0 &&
+           same(row_scale.data(), o.row_scale.data(), row_scale.size()) &&
            std::memcmp(sums.data(), o.sums.data(), sums.size() * sizeof(int32_t)) == 0;
   }
   bool intact() const { return q.intact() && row_scale.intact() && sums.intact(); }

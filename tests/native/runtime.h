@@ -1,6 +1,6 @@
 // As much of ONNX Runtime as products need: tensors, nodes whose weights are constants or not, and a parallel loop that
-// starts threads. A sanitizer sees all of it, which ONNX Runtime, built without, hides from one: ThreadSanitizer would not
-// know what its threads wait for.
+// starts threads. A sanitizer sees all of it, which ONNX Runtime, built without, hides from one: ThreadSanitizer would
+// not know what its threads wait for.
 #pragma once
 
 #include <array>
@@ -44,7 +44,9 @@ extern "C" OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const regc::
 
 namespace regc::test {
 
-inline size_t bytes_of(int type) { return type == abi::kUInt8 ? 1 : type == abi::kInt64 ? 8 : type >= abi::kFloat16 ? 2 : 4; }
+inline size_t bytes_of(int type) {
+  return type == abi::kUInt8 ? 1 : type == abi::kInt64 ? 8 : type >= abi::kFloat16 ? 2 : 4;
+}
 
 inline OrtValue tensor(int type, std::vector<int64_t> shape) {
   size_t count = bytes_of(type);
@@ -56,7 +58,9 @@ inline OrtValue tensor(int type, std::vector<int64_t> shape) {
 struct Runtime {
   static OrtStatus* CreateStatus(int, const char* text) { return new OrtStatus{text}; }
   static void ReleaseStatus(OrtStatus* status) { delete status; }
-  static OrtStatus* CreateCustomOpDomain(const char*, OrtCustomOpDomain** out) { return *out = new OrtCustomOpDomain, nullptr; }
+  static OrtStatus* CreateCustomOpDomain(const char*, OrtCustomOpDomain** out) {
+    return *out = new OrtCustomOpDomain, nullptr;
+  }
   static void ReleaseCustomOpDomain(OrtCustomOpDomain* domain) { delete domain; }
   static OrtStatus* CustomOpDomain_Add(OrtCustomOpDomain* domain, const OrtCustomOp* op) {
     return domain->operators.push_back(reinterpret_cast<const abi::CustomOp*>(op)), nullptr;
@@ -69,7 +73,9 @@ struct Runtime {
     return *out = new OrtTensorTypeAndShapeInfo(*value), nullptr;
   }
   static void ReleaseTensorTypeAndShapeInfo(OrtTensorTypeAndShapeInfo* info) { delete info; }
-  static OrtStatus* GetTensorElementType(const OrtTensorTypeAndShapeInfo* info, int* out) { return *out = info->type, nullptr; }
+  static OrtStatus* GetTensorElementType(const OrtTensorTypeAndShapeInfo* info, int* out) {
+    return *out = info->type, nullptr;
+  }
   static OrtStatus* GetDimensionsCount(const OrtTensorTypeAndShapeInfo* info, size_t* out) {
     return *out = info->shape.size(), nullptr;
   }
@@ -80,20 +86,22 @@ struct Runtime {
     if (out != nullptr) std::memcpy(out, info->node.c_str(), *size);
     return *size = info->node.size() + 1, nullptr;
   }
-  static OrtStatus* KernelInfoGetConstantInput_tensor(const OrtKernelInfo* info, size_t index, int* constant, const OrtValue** out) {
+  static OrtStatus* KernelInfoGetConstantInput_tensor(const OrtKernelInfo* info, size_t index, int* constant,
+                                                      const OrtValue** out) {
     *constant = info->constant ? 1 : 0;
     return *out = info->constant ? &(*info->inputs)[index] : nullptr, nullptr;
   }
   static OrtStatus* KernelContext_GetInput(const OrtKernelContext* context, size_t index, const OrtValue** out) {
     return *out = &(*context->inputs)[index], nullptr;
   }
-  static OrtStatus* KernelContext_GetOutput(OrtKernelContext* context, size_t, const int64_t* sizes, size_t count, OrtValue** out) {
+  static OrtStatus* KernelContext_GetOutput(OrtKernelContext* context, size_t, const int64_t* sizes, size_t count,
+                                            OrtValue** out) {
     context->output = tensor((*context->inputs)[0].type, {sizes, sizes + count});
     return *out = &context->output, nullptr;
   }
   // Threads take the next batch when they are free, as those of ONNX Runtime do.
-  static OrtStatus* KernelContext_ParallelFor(const OrtKernelContext* context, void (*function)(void*, size_t), size_t total, size_t,
-                                              void* user) {
+  static OrtStatus* KernelContext_ParallelFor(const OrtKernelContext* context, void (*function)(void*, size_t),
+                                              size_t total, size_t, void* user) {
     std::atomic<size_t> next{0};
     const auto work = [&] {
       for (size_t i = next++; i < total; i = next++) function(user, i);

@@ -13,7 +13,8 @@ Size sparse_size(Random& random) {
   return size;
 }
 
-void check_sparse(Random& random, const Pair<SparseTask>& pair, const Kernels& generic, size_t value_bytes, bool packed) {
+void check_sparse(Random& random, const Pair<SparseTask>& pair, const Kernels& generic, size_t value_bytes,
+                  bool packed) {
   const Size size = packed ? sparse_size(random) : Size(random, 3);
   const SparseProblem problem(random, size, value_bytes);
   const size_t padded = problem.padded();

@@ -47,7 +47,8 @@ Function entry(const OrtApi* table, size_t position) {
 // The API version of ONNX Runtime 1.18, the first that gives scratch memory to a stream of a GPU.
 constexpr uint32_t kScratchVersion = 18;
 constexpr size_t kScratchEntry = 277;
-using GetScratch = OrtStatus* (*)(const OrtKernelContext* context, const OrtMemoryInfo* memory, size_t bytes, void** out);
+using GetScratch = OrtStatus* (*)(const OrtKernelContext* context, const OrtMemoryInfo* memory, size_t bytes,
+                                  void** out);
 
 // The entries that we call by name, of a table of at least version kApiVersion.
 struct Api {

@@ -1,8 +1,6 @@
 // What compiling calls of the library: RF8 codes and scales of whole weights (runtime_ops/encoder.py). All memory is
 // the caller's, and so are the threads.
-#include <array>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 
 #include "kernels/kernels.h"
@@ -18,19 +16,10 @@ constexpr size_t kMostJudged = 512;
 constexpr size_t kMostSteps = 16;
 constexpr float kMostScale = 0x1p127F;
 
-// Those that REGC_ISA allows; null for a name that is none. The CPU is asked once: on a virtual machine that takes
-// microseconds.
+// Those that REGC_ISA allows; null where it names none.
 const Kernels* chosen() noexcept {
-  static const auto allowed = [] {
-    std::array<const Kernels*, kIsaCount> each{};
-    for (size_t i = 0; i < each.size(); ++i) each[i] = &kernels_for(best_isa(static_cast<Isa>(i)));
-    return each;
-  }();
-  const char* bound = std::getenv("REGC_ISA");
-  if (bound == nullptr || *bound == '\0') return allowed.back();
-  for (size_t i = 0; i < allowed.size(); ++i)
-    if (std::strcmp(kIsaNames[i], bound) == 0) return allowed[i];
-  return nullptr;
+  const auto isa = isa_up_to(isa_bound());
+  return isa.has_value() ? &kernels_for(*isa) : nullptr;
 }
 
 // Two neighbouring inputs of one output are two neighbouring bytes; runtime_ops/formats/rf8.py has the order.
@@ -96,7 +85,8 @@ REGC_EXPORT int regc_rf8_scales(const float* weight, size_t rows, size_t columns
   for (size_t step = 0; step < step_count; ++step) factors[step] = 1 / steps[step];
   for (size_t row = 0; row < rows; ++row) {
     float x[kMostJudged] = {};
-    for (size_t k = 0; k < count; ++k) x[k] = std::fabs(weight[row * columns + static_cast<size_t>(sample[k])]) / scale[row];
+    const float* of_row = weight + row * columns;
+    for (size_t k = 0; k < count; ++k) x[k] = std::fabs(of_row[static_cast<size_t>(sample[k])]) / scale[row];
     double errors[kMostSteps];
     const size_t tried = scale[row] < kMostScale ? step_count : 1;
     kernels->rf8_judge({x, ceil_div(count, kJudged) * kJudged, factors, tried, errors});

@@ -1,5 +1,8 @@
 #include "kernels/isa.h"
 
+#include <cstdlib>
+#include <cstring>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 
@@ -98,5 +101,29 @@ Isa best_isa(Isa bound) noexcept { return bound != Isa::generic && has_dot_produ
 #else
 Isa best_isa(Isa) noexcept { return Isa::generic; }
 #endif
+
+const char* isa_bound() noexcept {
+  const char* name = std::getenv("REGC_ISA");
+  return name == nullptr || *name == '\0' ? nullptr : name;
+}
+
+namespace {
+
+struct Allowed {
+  Isa best[kIsaCount];  // by bound
+  Allowed() noexcept {
+    for (int i = 0; i < kIsaCount; ++i) best[i] = best_isa(static_cast<Isa>(i));
+  }
+};
+
+}  // namespace
+
+std::optional<Isa> isa_up_to(const char* name) noexcept {
+  static const Allowed allowed;
+  if (name == nullptr) return allowed.best[kIsaCount - 1];
+  for (int i = 0; i < kIsaCount; ++i)
+    if (std::strcmp(kIsaNames[i], name) == 0) return allowed.best[i];
+  return std::nullopt;
+}
 
 }  // namespace regc::kernels

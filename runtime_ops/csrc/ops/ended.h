@@ -21,8 +21,8 @@ constexpr EndingSpec kEndings[] = {
     {"GeluTanh", kernels::Ending::gelu_tanh}, {"Silu", kernels::Ending::silu}, {"Add", kernels::Ending::add},
 };
 
-// The types that products take and give, each in an operator of the same name, and that lookups give: they have no input
-// of that type to be told by, so their names end in `suffix`.
+// The types that products take and give, each in an operator of the same name, and that lookups give: they have no
+// input of that type to be told by, so their names end in `suffix`.
 struct ElementSpec {
   abi::ElementType type;
   const char* suffix;

@@ -39,7 +39,8 @@ class GatedWeight final : public Weight {
 
   void multiply(const Kernels& kernels, const float* x, size_t rows, const Out& out,
                 const Parallel& parallel) const override {
-    return rows <= kernels::kGatedRows ? stream(kernels, x, rows, out, parallel) : panel(kernels, x, rows, out, parallel);
+    if (rows <= kernels::kGatedRows) return stream(kernels, x, rows, out, parallel);
+    panel(kernels, x, rows, out, parallel);
   }
 
  private:
@@ -188,7 +189,8 @@ std::unique_ptr<const Weight> read_rf8(const std::vector<Tensor>& tensors, const
 }
 
 std::vector<InputSpec> inputs(const InputSpec& values, Limit limit) {
-  const InputSpec third = limit == Limit::threshold ? InputSpec{"threshold", abi::kFloat} : InputSpec{"active", abi::kInt64};
+  const bool threshold = limit == Limit::threshold;
+  const InputSpec third = threshold ? InputSpec{"threshold", abi::kFloat} : InputSpec{"active", abi::kInt64};
   return {{"x", abi::kFloat},     values, {"norms", abi::kFloat}, third, {"scale", abi::kFloat},
           {"bias", abi::kFloat}, {"shape", abi::kInt64}};
 }

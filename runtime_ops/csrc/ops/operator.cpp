@@ -1,6 +1,5 @@
 #include "ops/operator.h"
 
-#include <cstdlib>
 #include <limits>
 
 #include "ops/error.h"
@@ -17,14 +16,10 @@ std::string node_prefix(const abi::Api& api, const OrtKernelInfo* info, const st
 }
 
 kernels::Isa chosen_isa(const std::string& node) {
-  const char* bound = std::getenv("REGC_ISA");
-  if (bound == nullptr || *bound == '\0')
-    return kernels::best_isa(static_cast<kernels::Isa>(kernels::kIsaCount - 1));
+  const char* bound = kernels::isa_bound();
+  if (const auto isa = kernels::isa_up_to(bound)) return *isa;
   std::string choices;
-  for (int i = 0; i < kernels::kIsaCount; ++i) {
-    if (std::string(kernels::kIsaNames[i]) == bound) return kernels::best_isa(static_cast<kernels::Isa>(i));
-    choices += (i == 0 ? "" : ", ") + std::string(kernels::kIsaNames[i]);
-  }
+  for (const char* name : kernels::kIsaNames) choices += (choices.empty() ? "" : ", ") + std::string(name);
   throw InvalidInput(node + "REGC_ISA is '" + bound + "', choose one of " + choices);
 }
 

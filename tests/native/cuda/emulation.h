@@ -3,8 +3,8 @@
 // Blocks of threads run one after the other; their threads are fibers, which are switched at barriers and within
 // warps, always to one drawn at random. So a barrier that is missing gives wrong results: shared memory is filled with
 // a pattern before each block, and of two threads that race either comes first now and then. Barriers that not all
-// threads reach, too much shared memory and grids that no GPU takes are errors. Memory is the process's own, with exact bounds: a
-// sanitizer sees what a kernel reads and writes beyond it, and what is not aligned.
+// threads reach, too much shared memory and grids that no GPU takes are errors. Memory is the process's own, with exact
+// bounds: a sanitizer sees what a kernel reads and writes beyond it, and what is not aligned.
 #pragma once
 
 #include <cmath>

@@ -36,7 +36,8 @@ class Machine {
 
   template <class Kernel>
   void run(Dim grid, unsigned threads, const Kernel& kernel) {
-    if (grid.x == 0 || grid.y - 1 >= 65535 || grid.z - 1 >= 65535 || threads == 0 || threads > 1024 || threads % kLanes != 0)
+    const bool blocks = grid.x != 0 && grid.y - 1 < 65535 && grid.z - 1 < 65535;
+    if (!blocks || threads == 0 || threads > 1024 || threads % kLanes != 0)
       throw std::runtime_error("no GPU takes this grid");
     gridDim = grid;
     blockDim = {threads, 1, 1};

@@ -1,5 +1,5 @@
-// The operators of the CUDA provider as a library for the CPU's: emulated kernels behind the real adapters, so that ONNX
-// Runtime can run them where there is no GPU. It has no others.
+// The operators of the CUDA provider as a library for the CPU's: emulated kernels behind the real adapters, so that
+// ONNX Runtime can run them where there is no GPU. It has no others.
 #include <cstring>
 
 #include "cuda/runtime.h"

@@ -53,7 +53,8 @@ inline void gate_top(const GateTask& task) {
     float* score = (task.kept != nullptr ? task.kept : task.gated) + first;
     for (size_t k = 0; k < w.inputs; ++k) score[k] = score_of(x[k], w.norms[k]);
     const float least = select_top(score, w.inputs, w.active);
-    for (size_t k = 0; task.gated != nullptr && k < w.inputs; ++k) task.gated[first + k] = score[k] < least ? 0.0F : x[k];
+    for (size_t k = 0; task.gated != nullptr && k < w.inputs; ++k)
+      task.gated[first + k] = score[k] < least ? 0.0F : x[k];
     size_t count = 0;
     for (size_t k = 0; task.kept != nullptr && k < w.inputs; ++k) {
       const size_t passes = score[k] < least ? 0 : 1;

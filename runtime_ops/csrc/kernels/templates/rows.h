@@ -3,8 +3,8 @@
 
 namespace regc::kernels::REGC_ISA {
 
-// A storage type has 2**kLog2 rows for a step, their bytes, load() of four rows and of one, and slice(), which gives `count`
-// rows as the weights of its Steps, in place or decoded into `buffer`.
+// A storage type has 2**kLog2 rows for a step, their bytes, load() of four rows and of one, and slice(), which gives
+// `count` rows as the weights of its Steps, in place or decoded into `buffer`.
 
 struct FloatRows {
   using Steps = FloatSteps;
