@@ -113,44 +113,6 @@ class Filtered(Term):
             yield from self.inner.operated()
 
 
-@dataclass(frozen=True, eq=False)
-class Shifted(Filtered):
-    """``y = inner(x) + offset``, where something is added behind every product anyway: the offset becomes part of that.
-
-    It is what the inner term loses of the mean of the outputs, and costs neither bytes nor time.
-    """
-
-    def enter(self, rows: Float32) -> Float32:
-        """The rows as they are."""
-        return rows
-
-    def write(self, writer: Writer[T], x: T) -> T:
-        """The tensor as it is."""
-        return x
-
-    def trainable(self, inner: Trainable) -> Trainable:  # noqa: D102
-        from regc.compiler.recovery.trainable import ShiftedWeights  # noqa: PLC0415 - PyTorch
-
-        return ShiftedWeights(self, inner)
-
-    @property
-    def linear(self) -> bool:
-        """Whether products are those with :meth:`dense`, but for the offset."""
-        return self.inner.linear
-
-    @property
-    def nbytes(self) -> int:  # noqa: D102
-        return self.inner.nbytes
-
-    @property
-    def work(self) -> int:  # noqa: D102
-        return self.inner.work
-
-    @property
-    def label(self) -> str:  # noqa: D102
-        return f"{self.inner.label} + bias"
-
-
 def activities(term: Term) -> list[Activity]:
     """Of all parts of a term that skip inputs, from left to right."""
     if isinstance(term, Filtered):

@@ -22,8 +22,10 @@ class Inflows(Protocol):
     def of(self, site: Site) -> Statistics | str:
         """The statistics, or why there are none, in words; no words where none were wanted."""
 
-    def put(self, site: Site, term: Term) -> None:
-        """Hear what became of a weight; those after it may then see its outputs as they are now."""
+    def put(self, site: Site, term: Term, offset: Float32 | None = None) -> None:
+        """Hear what became of a weight, and what is now added behind, float32 ``[N]``; those after it may then see its
+        outputs as they are now.
+        """
 
     def original(self) -> AbstractContextManager[Original]:
         """What is known before any weight is changed, to look through all of them first."""
@@ -54,7 +56,7 @@ class Known:
     def of(self, site: Site) -> Statistics | str:  # noqa: D102
         return self.statistics.get(site.info.name) or ""
 
-    def put(self, site: Site, term: Term) -> None:
+    def put(self, site: Site, term: Term, offset: Float32 | None = None) -> None:
         """They stay as they are."""
 
     def original(self) -> AbstractContextManager[Original]:  # noqa: D102
@@ -71,7 +73,7 @@ class Nothing:
     def of(self, site: Site) -> Statistics | str:  # noqa: D102
         return ""
 
-    def put(self, site: Site, term: Term) -> None:
+    def put(self, site: Site, term: Term, offset: Float32 | None = None) -> None:
         """Nothing to do."""
 
     def original(self) -> AbstractContextManager[Original]:  # noqa: D102
@@ -91,8 +93,8 @@ class Fitting:
         """The statistics, unless they are of inputs that are gone."""
         return _fitting(site, self.inflows.of(site))
 
-    def put(self, site: Site, term: Term) -> None:  # noqa: D102
-        self.inflows.put(site, term)
+    def put(self, site: Site, term: Term, offset: Float32 | None = None) -> None:  # noqa: D102
+        self.inflows.put(site, term, offset)
 
     @contextmanager
     def original(self) -> Iterator[Original]:  # noqa: D102

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.filters import Filtered, Shifted
+from regc.compiler.filters import Filtered
 from regc.compiler.terms import Float32, Product, Separable, Sum, Term
 
 Float64 = npt.NDArray[np.float64]
@@ -120,8 +120,8 @@ class Statistics:
         before = self.mean if self.mean_before is None else self.mean_before
         return (original @ before - matrix @ self.mean).astype(np.float32)
 
-    def output_error(self, term: Term, original: Float32) -> float | None:
-        """``||X W'^T - X W^T|| / ||X W^T||`` over all rows X, None without a Gram matrix.
+    def output_error(self, term: Term, original: Float32, offset: Float32 | None = None) -> float | None:
+        """``||X W'^T + offset - X W^T|| / ||X W^T||`` over all rows X, None without a Gram matrix.
 
         Of a term that is not linear it is over the sample of the rows, None without one. 0 for outputs of zero that
         stay so, infinite for those that do not.
@@ -129,9 +129,9 @@ class Statistics:
         if term.linear and self.gram is not None:
             missed = term.dense() - original
             lost, whole = _energy(missed, self.gram), _energy(original, self.gram)
-            if isinstance(term, Shifted) and term.offset is not None:
-                offset = term.offset.astype(np.float64)
-                lost = max(0.0, lost + float(offset @ (2 * (missed @ self.mean) + offset)))
+            if offset is not None:
+                added = offset.astype(np.float64)
+                lost = max(0.0, lost + float(added @ (2 * (missed @ self.mean) + added)))
         elif not term.linear and self.sample is not None:
             wanted = self.sample @ original.T
             lost, whole = _squares(term.multiply(self.sample) - wanted), _squares(wanted)
@@ -163,8 +163,7 @@ def inputs_at(term: Term, path: str, inputs: Statistics | None) -> Statistics | 
 
 def _inside(term: Term, inputs: Statistics | None) -> tuple[Term, Statistics | None]:
     while isinstance(term, Filtered):
-        if inputs is not None and not isinstance(term, Shifted):
-            inputs = replace(inputs, cross=None, mean_before=None)
+        inputs = None if inputs is None else replace(inputs, cross=None, mean_before=None)
         term = term.inner
     return term, inputs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from regc.compiler.filters import Filtered
 from regc.compiler.sites import Reader
+from regc.compiler.terms import Float32
 
 
 def straight(reader: Reader) -> bool:
@@ -27,11 +28,9 @@ def output_of(reader: Reader) -> str:
     return str(node.outputs[0].name)
 
 
-def along_channels(term: Filtered, reader: Reader) -> Filtered:
-    """The term with its offset in the shape in which it is added to what the reader's node gives."""
-    if term.offset is None or reader.node.op != "Conv":
-        return term
-    return replace(term, offset=term.offset.reshape(-1, *(1 for _ in reader.shape[2:])))
+def along_channels(offset: Float32, reader: Reader) -> Float32:
+    """An offset ``[N]`` in the shape in which it is added to what the reader's node gives."""
+    return offset.reshape(-1, *(1 for _ in reader.shape[2:])) if reader.node.op == "Conv" else offset
 
 
 def put_filter(graph: GraphProto, output: str, term: Filtered) -> None:
@@ -40,13 +39,21 @@ def put_filter(graph: GraphProto, output: str, term: Filtered) -> None:
     product = graph.node[index]
     writer = _Protos(f"regc.filter.{output}", [])
     product.input[0] = term.write(writer, product.input[0])
-    behind = len(writer.nodes)
-    if term.offset is not None:
-        product.output[0] = f"{writer.prefix}.product"
-        offset = writer.constant(term.offset, "offset")
-        writer.nodes.append(helper.make_node("Add", [product.output[0], offset], [output]))
     for place, node in enumerate(writer.nodes):
-        graph.node.insert(index + place + (place >= behind), node)
+        graph.node.insert(index + place, node)
+    if term.offset is not None:
+        put_offset(graph, output, term.offset)
+
+
+def put_offset(graph: GraphProto, output: str, offset: Float32) -> None:
+    """Add to what the product that gives ``output`` gives."""
+    index = next(i for i, node in enumerate(graph.node) if output in node.output)
+    writer = _Protos(f"regc.offset.{output}", [])
+    graph.node[index].output[0] = f"{writer.prefix}.product"
+    added = writer.constant(offset, "offset")
+    writer.nodes.append(helper.make_node("Add", [graph.node[index].output[0], added], [output]))
+    for place, node in enumerate(writer.nodes, 1):
+        graph.node.insert(index + place, node)
 
 
 @dataclass

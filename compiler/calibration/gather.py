@@ -93,10 +93,10 @@ class Gathering:
             self._found = self._gathered(self._group(index), self._cuts.at(settled))
         return self._found[inlet.taps] if inlet.taps else inlet.reason
 
-    def put(self, site: Site, term: Term) -> None:
-        """Tell what became of a weight."""
+    def put(self, site: Site, term: Term, offset: Float32 | None = None) -> None:
+        """Tell what became of a weight, and what is added behind."""
         if self.options.sequential and id(site) in self._index:
-            self._probe.compress(site, term)
+            self._probe.compress(site, term, offset)
             self._changed = True
 
     @contextmanager

@@ -16,9 +16,9 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from regc.compiler.calibration.filtering import along_channels, output_of, put_filter, straight
+from regc.compiler.calibration.filtering import along_channels, output_of, put_filter, put_offset, straight
 from regc.compiler.calibration.taps import Tap
-from regc.compiler.filters import Filtered, Shifted
+from regc.compiler.filters import Filtered
 from regc.compiler.model import Model
 from regc.compiler.model.protos import subgraphs, tensors
 from regc.compiler.model.scratch import scratch_folder
@@ -57,6 +57,7 @@ class Probe:
         }
         self._paths = dict(_bodies(model.graph, ()))
         self._filters: dict[tuple[Path_, str], Filtered] = {}
+        self._offsets: dict[tuple[Path_, str], Float32] = {}
 
     def sees(self, tap: Tap) -> bool:
         """Whether the tensor can be given out: it is not inside a function, or a body of an unknown operator."""
@@ -80,19 +81,21 @@ class Probe:
                     moved = move.apply(moved)
                 self._values[place] = self._model.spill(moved.astype(self._values[place].dtype))
 
-    def compress(self, site: Site, term: Term) -> None:
-        """From now on, let the weight be what has become of it.
+    def compress(self, site: Site, term: Term, offset: Float32 | None = None) -> None:
+        """From now on, let the weight be what has become of it, with the offset ``[N]`` behind.
 
         A filter whose place cannot be found keeps the weight as it was: what it holds may be made for filtered inputs.
         Filters within products and sums let everything pass.
         """
         if isinstance(term, Filtered):
-            anyhow = isinstance(term, Shifted)
-            if not all((anyhow or straight(reader)) and id(reader.graph) in self._paths for reader in site.readers):
+            if not all(straight(reader) and id(reader.graph) in self._paths for reader in site.readers):
                 return
             for reader in site.readers:
-                self._filters[self._paths[id(reader.graph)], output_of(reader)] = along_channels(term, reader)
+                self._filters[self._paths[id(reader.graph)], output_of(reader)] = term
         self.replace(site, term.dense())
+        for reader in site.readers if offset is not None else ():
+            if id(reader.graph) in self._paths:
+                self._offsets[self._paths[id(reader.graph)], output_of(reader)] = along_channels(offset, reader)
 
     @contextmanager
     def written(
@@ -107,6 +110,8 @@ class Probe:
         graph = proto.graph
         for (body, output), term in self._filters.items():
             put_filter(_body(graph, body), output, term)
+        for (body, output), offset in self._offsets.items():
+            put_offset(_body(graph, body), output, offset)
         names = [_expose(graph, self._paths[id(tap.graph)], tap.name, f"{PREFIX}{i}") for i, tap in enumerate(taps)]
         del graph.output[:]
         graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from regc.compiler.filters import Shifted
 from regc.compiler.lower.emit import Emitter
 from regc.compiler.lower.operands import Operands
 from regc.compiler.lower.window import Window, window
@@ -66,8 +65,6 @@ class _Convolution:
 
 def convolves(reader: Reader, term: Term, operands: Operands) -> bool:
     """Whether convolutions can take the place of a Conv that has the term as its weight, other than itself."""
-    if isinstance(term, Shifted):
-        return True  # the offset is part of its bias
     if isinstance(term, Separable):
         return term.kernel == reader.shape[2:]
     return isinstance(term, Product | Sum) or _operator(term, _convolution(reader), operands) is not None
@@ -76,7 +73,6 @@ def convolves(reader: Reader, term: Term, operands: Operands) -> bool:
 def convolution_ends_in_ours(reader: Reader, term: Term, operands: Operands) -> bool:
     """Whether :func:`convolve` ends in an operator of ours, which can do what follows, too."""
     conv = _convolution(reader)
-    term = term.inner if isinstance(term, Shifted) else term
     while isinstance(term, Product | Separable):
         term, conv = term.first, conv.pointwise() if isinstance(term, Product) else conv.along(1)
     return _operator(term, conv, operands) is not None
@@ -103,8 +99,6 @@ def _convolution(reader: Reader) -> _Convolution:
 
 def _convolve(emitter: Emitter, term: Term, x: gs.Tensor, conv: _Convolution) -> gs.Tensor:
     match term:
-        case Shifted():
-            return _convolve(emitter, term.inner, x, _shifted(emitter, term, conv))
         case Product():
             return _convolve(emitter, term.first, _convolve(emitter, term.second, x, conv.bare()), conv.pointwise())
         case Separable():
@@ -118,14 +112,6 @@ def _convolve(emitter: Emitter, term: Term, x: gs.Tensor, conv: _Convolution) ->
             if found is not None:
                 return _convolve_coded(emitter, term, x, conv, found)
     return emitter.op("Conv", [x, _kernel(emitter, term, conv), *conv.bias], **conv.attributes)
-
-
-def _shifted(emitter: Emitter, term: Shifted, conv: _Convolution) -> _Convolution:
-    """With the offset of a term added to the bias, which is constant or missing."""
-    constant = constant_of(conv.bias[0]) if conv.bias else None
-    bias = np.zeros(term.shape[0], np.float32) if constant is None else load_values(constant).astype(np.float32)
-    whole = bias if term.offset is None else bias + term.offset
-    return replace(conv, bias=(emitter.constant(whole.astype(conv.dtype), "bias"),))
 
 
 def _operator(term: Term, conv: _Convolution, operands: Operands) -> tuple[str, Window] | None:

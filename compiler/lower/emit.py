@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx.helper
 import onnx_graphsurgeon as gs
 
-from regc.compiler.filters import Filtered, Shifted
+from regc.compiler.filters import Filtered
 from regc.compiler.lower.operands import Operands
 from regc.compiler.model import load_values
 from regc.compiler.sites.layout import Move, Reshape, Transpose
@@ -108,8 +108,6 @@ class Emitter:
                 return self._decode_separable(term)
             case Sum():
                 return self.op("Add", [self.decode(term.first), self.decode(term.second)])
-            case Shifted():  # what reads no products with it, such as Shape, sees no offset
-                return self.decode(term.inner)
             case Dense():
                 values = self.operands.dense(term, "factor", self.name, term.values.astype(term.dtype))
                 return self.cast(values, term.dtype, _FLOAT32)

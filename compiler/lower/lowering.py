@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from regc.compiler.filters import Shifted
 from regc.compiler.lower.activations import tolerance_of
 from regc.compiler.lower.common import join_equal
 from regc.compiler.lower.convolve import convolution_ends_in_ours, convolve, convolves
@@ -18,6 +17,7 @@ from regc.compiler.lower.gather import gather, only_gathered
 from regc.compiler.lower.operands import Operands
 from regc.compiler.model import Model, load_values
 from regc.compiler.sites import Holder, Reader, Scopes, Site, readers_of, replaceable
+from regc.compiler.sites.biases import add_offset
 from regc.compiler.sites.chains import constant_of
 from regc.compiler.sites.layout import Transpose
 from regc.compiler.target import CPU, Target
@@ -39,13 +39,17 @@ class Lowering:
         # By identity, and held: the identity of a node that is gone may be that of another one.
         self._emitted: dict[int, gs.Node] = {}
 
-    def lower(self, site: Site, term: Term) -> str:
+    def lower(self, site: Site, term: Term, offset: Float32 | None = None) -> str:
         """Put a term in the place of a weight and say what was emitted.
 
         Every operator that products or lookups of rows can replace is replaced; where anything still reads the stored
-        tensor, it is decoded.
+        tensor, it is decoded. An ``offset`` ``[N]`` is added to the constant behind every product.
         """
         emitted: dict[str, None] = {}
+        for reader in site.readers if offset is not None else ():
+            old = add_offset(reader, offset, self.model)
+            if old is not None:
+                self._sweep(old)
         by_rows = only_gathered(site)
         for holder in site.holders:
             for reader in holder.readers:
@@ -89,7 +93,7 @@ class Lowering:
         """The nodes behind the reader's that the operator for the term does, too."""
         node, product = reader.node, reader.node.outputs[0]
         ours = self.operands.takes(reader.dtype) and self._ends_in_ours(reader, term)
-        if not ours and not (isinstance(term, Shifted | Sum) and node.op == "MatMul"):
+        if not ours and not (isinstance(term, Sum) and node.op == "MatMul"):
             return Followers(product)
         rank = max(1, len(node.inputs[0].shape or ()))
         kept = {id(output) for output in self.scopes.outputs()}

@@ -154,7 +154,7 @@ class PassManager:
             else:
                 outcome = Outcome(site, None, (Decision(site.info.name, "", "", str(site.info.dtype), None, reason),))
             if outcome.term is not None:
-                inflows.put(site, outcome.term)
+                inflows.put(site, outcome.term, outcome.offset)
             yield outcome
             done += site.nbytes
         self.callback(Progress("compress", total, total, ""))
@@ -182,7 +182,7 @@ class PassManager:
         lowering = Lowering(model, scopes, self.target)
         records = []
         for outcome in outcomes:
-            emitted = "" if outcome.term is None else lowering.lower(outcome.site, outcome.term)
+            emitted = "" if outcome.term is None else lowering.lower(outcome.site, outcome.term, outcome.offset)
             records.append(outcome.record(emitted, self.target))
         lowering.finish()
         used = lowering.operands.operators

@@ -9,12 +9,15 @@ from regc.compiler.passes import Decision
 from regc.compiler.records import TRAINED, Recovered, SiteRecord, Speed
 from regc.compiler.sites import Site
 from regc.compiler.target import Target
-from regc.compiler.terms import Term, relative_error
+from regc.compiler.terms import Float32, Term, relative_error
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A weight, its new term (None: untouched), and the answers that led to it; the rest is as in the record."""
+    """A weight, its new term (None: untouched), and the answers that led to it; the rest is as in the record.
+
+    ``offset`` float32 ``[N]`` is to be added to the bias behind it.
+    """
 
     site: Site
     term: Term | None
@@ -24,6 +27,7 @@ class Outcome:
     unseen: str = ""
     recovery: str = ""
     speed: Speed | None = None
+    offset: Float32 | None = None
 
     @property
     def name(self) -> str:
@@ -39,12 +43,14 @@ class Outcome:
         return Outcome(self.site, None, (Decision(self.name, "", "", "", None, reason),))
 
     def recovered(self, term: Term | None, recovered: Recovered) -> Outcome:
-        """With the term that recovery left, if it trained this one."""
+        """With the term that recovery left, if it trained this one, and without an offset if it trained biases."""
+        offset = None if recovered.worth else self.offset
         if term is None or term is self.term:
             trained = self.name in recovered.dense and recovered.worth
-            return replace(self, recovery=TRAINED if trained else recovered.left.get(self.name, ""))
+            words = TRAINED if trained else recovered.left.get(self.name, "")
+            return replace(self, recovery=words, offset=offset)
         error = relative_error(term, self.site.load().values)
-        return replace(self, term=term, error=error, output_error=None, recovery=TRAINED)
+        return replace(self, term=term, error=error, output_error=None, recovery=TRAINED, offset=offset)
 
     def record(self, emitted: str, target: Target) -> SiteRecord:
         """What is told of the weight, once it is ``emitted``."""

@@ -9,12 +9,10 @@ RF8 0.1551, 0.1541, 0.1538, 0.1536, where the factors themselves leave 0.1523.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from regc.compiler.filters import Shifted
 from regc.compiler.statistics import Statistics
 from regc.compiler.terms import Dense, Float32, Product, Sum, Term, relative_error
 
@@ -36,9 +34,6 @@ def refined(before: Term, now: Term, weight: Float32, inputs: Statistics | None,
     it, and that is the term itself or the first part of a sum that is; what the second part has become it makes up for.
     """
     match before, now:
-        case Shifted(), Shifted():
-            inner = refined(before.inner, now.inner, weight, inputs, code)
-            return now if inner is now.inner else replace(now, inner=inner)
         case Sum(), Sum():
             left = weight - now.second.dense()
             first = refined(

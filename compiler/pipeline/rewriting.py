@@ -8,9 +8,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from regc.compiler.filters import Shifted
 from regc.compiler.inflows import Inflows
 from regc.compiler.passes import Decision, Pass, Preview, Refusal, SiteInfo
+from regc.compiler.pipeline.bias import lost_bias
 from regc.compiler.pipeline.outcome import Outcome
 from regc.compiler.pipeline.planning import NOT_FINITE, Plans, allotted
 from regc.compiler.pipeline.refining import parts, refined
@@ -50,11 +50,12 @@ class Rewriting:
         term, decisions = self._rewrite(weight, site.info, inputs)
         if term is weight:
             return Outcome(site, None, tuple(decisions))
-        if isinstance(term, Shifted) and inputs is not None:  # later passes lose of the mean, too
-            term = replace(term, offset=inputs.lost_mean(term.dense(), weight.values))
         error, output_error = _errors(term, weight, decisions, inputs)
+        offset = lost_bias(term, weight, site.info, inputs, error)
+        if offset is not None and inputs is not None:
+            output_error = inputs.output_error(term, weight.values, offset)
         speed = self.stopwatch.speed(weight, term, site.info.rows, inputs)
-        return Outcome(site, term, tuple(decisions), error, output_error, unseen, speed=speed)
+        return Outcome(site, term, tuple(decisions), error, output_error, unseen, speed=speed, offset=offset)
 
     def _foreseen(self, site: SiteInfo) -> list[Decision]:
         """The refusals that follow from shapes, selectors and plans alone."""

@@ -170,9 +170,7 @@ def _rows(holder: Holder) -> int:
 
 
 def _convolved(call: Call, x: Tensor, weights: Trainable, reader: Reader, bias: Tensor | None = None) -> Tensor:
-    offset = weights.behind()
-    both = offset if bias is None or offset is None else bias + offset
-    return convolve(call, weights.images(x), weights.weight().reshape(reader.shape), bias if both is None else both)
+    return convolve(call, weights.images(x), weights.weight().reshape(reader.shape), bias)
 
 
 def _gemm(node: gs.Node, x: Tensor, weights: Trainable, c: Tensor | None = None) -> Tensor:

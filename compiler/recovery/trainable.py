@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regc.compiler.filters import Shifted
 from regc.compiler.terms import Dense, Float32, Product, Separable, Sum, Term
 
 
@@ -55,10 +54,6 @@ class Trainable(nn.Module):
     def rows(self, indices: Tensor) -> Tensor:
         """Some rows of the matrix."""
         return self.weight()[indices]
-
-    def behind(self) -> Tensor | None:
-        """What :meth:`multiply` adds to every row, float32 ``[N]``."""
-        return None
 
     def images(self, x: Tensor) -> Tensor:
         """The images ``[batch, channels, ...]`` that a convolution by the matrix sees."""
@@ -128,31 +123,6 @@ class SumWeights(Trainable):
 
     def term(self) -> Sum:  # noqa: D102
         return Sum(self.first.term(), self.second.term())
-
-
-class ShiftedWeights(Trainable):
-    """A matrix and what is added behind it, both in training."""
-
-    def __init__(self, term: Shifted, inner: Trainable) -> None:
-        super().__init__()
-        self.inner = inner
-        offset = np.zeros(term.shape[0], np.float32) if term.offset is None else np.array(term.offset)
-        self.added = nn.Parameter(torch.from_numpy(offset))
-
-    def weight(self) -> Tensor:  # noqa: D102
-        return self.inner.weight()
-
-    def behind(self) -> Tensor:  # noqa: D102
-        return self.added
-
-    def multiply(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.inner.multiply(x) + self.added
-
-    def images(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.inner.images(x)
-
-    def term(self) -> Shifted:  # noqa: D102
-        return Shifted(self.inner.term(), array(self.added))
 
 
 class _Levels(torch.autograd.Function):

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
+from regc.compiler.model import Model, load_values
 from regc.compiler.sites.chains import STANDARD, constant_of
+from regc.compiler.terms import Float32
 
 if TYPE_CHECKING:
     from regc.compiler.sites.find import Reader
+
+_BIASED = frozenset({"Gemm", "Conv"})
+"""Operators with a bias as their third input."""
 
 
 def only_add(tensor: gs.Tensor, graph: gs.Graph, kept: Container[int]) -> gs.Node | None:
@@ -44,8 +50,8 @@ def takes_offset(reader: Reader, outputs: int, kept: Container[int]) -> bool:
     an input of the node that may as well be there.
     """
     node = reader.node
-    if node.op in ("Gemm", "Conv"):
-        bias = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
+    if node.op in _BIASED:
+        bias = _third(node)
         known = bias is None or is_bias(constant_of(bias), outputs, 1)
         plain = node.op == "Conv" or (reader.role.index == 1 and node.attrs.get("alpha", 1.0) == 1.0)
         return known and plain and reader.role.splittable
@@ -55,3 +61,34 @@ def takes_offset(reader: Reader, outputs: int, kept: Container[int]) -> bool:
     add = only_add(product, reader.graph, kept)
     rank = max(1, len(node.inputs[0].shape or ()))
     return add is not None and is_bias(constant_of(other_than(product, add)), outputs, rank)
+
+
+def add_offset(reader: Reader, offset: Float32, model: Model) -> gs.Tensor | None:
+    """Let the constant behind a reader's node, which :func:`takes_offset`, have an offset ``[N]`` more.
+
+    Returns the tensor that was added before, which may have no reader any more.
+    """
+    node, product = reader.node, reader.node.outputs[0]
+    if node.op in _BIASED:
+        old, factor = _third(node), np.float32(node.attrs.get("beta", 1.0))
+    else:
+        node, factor = product.outputs[0], np.float32(1)
+        old = other_than(product, node)
+    known = constant_of(old) if old is not None and factor else None
+    if known is None:
+        bias, name = offset.astype(reader.dtype), f"{product.name}.bias"
+        node.attrs |= {"beta": 1.0} if node.op == "Gemm" else {}
+    else:
+        bias, name = (load_values(known).astype(np.float32) + offset / factor).astype(known.dtype), known.name
+    constant = model.add_constant(model.fresh_name(name), bias)
+    place = next((index for index, tensor in enumerate(node.inputs) if tensor is old), 2)
+    if place == len(node.inputs):
+        node.inputs.append(constant)
+    else:
+        node.inputs[place] = constant
+    return old
+
+
+def _third(node: gs.Node) -> gs.Tensor | None:
+    """The bias of a Gemm or a Conv, if there is any."""
+    return node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None

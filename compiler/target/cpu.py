@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from regc.compiler.errors import UsageError
-from regc.compiler.filters import Shifted
 from regc.compiler.target.blocks import FAST_BLOCKS
 from regc.compiler.target.target import Target
 from regc.compiler.terms import Coded, NBits, Operated, Term
@@ -39,8 +38,6 @@ class Cpu(Target):
         return name if name is not None and OPERATORS[name].since_opset <= opset else None
 
     def multiplies(self, term: Term, opset: int) -> bool:  # noqa: D102
-        if isinstance(term, Shifted):
-            return True  # the offset has to be added behind
         return all(self.operator(part, opset) or self.nbits(part) for part in term.operated())
 
     def refuses(self, term: Term, rows: int | None = None) -> str | None:

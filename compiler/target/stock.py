@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from regc.compiler.filters import Filtered, Shifted
+from regc.compiler.filters import Filtered
 from regc.compiler.target.blocks import FAST_BLOCKS
 from regc.compiler.target.target import Target
 from regc.compiler.terms import Coded, NBits, Operated, Product, Sum, Term
@@ -32,7 +32,7 @@ class Stock(Target):
         return isinstance(term, Product | Sum | Filtered) or any(self.nbits(part) for part in term.operated())
 
     def refuses(self, term: Term, rows: int | None = None) -> str | None:  # noqa: D102
-        if isinstance(term.inner if isinstance(term, Shifted) else term, Sum):
+        if isinstance(term, Sum):
             return "target stock: what two factors miss takes as long as the whole weight; leave residual out"
         forms = (part.nbits(FAST_BLOCKS) for part in term.operated())
         return next((f"target stock: {form}" for form in forms if isinstance(form, str)), None)

@@ -14,7 +14,6 @@ from regc.compiler.passes import Pass, Preview, Refusal, SiteInfo, Surveyed, opt
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense, Product, Separable, Term
 from regc.passes import bad_choice, no_gain
-from regc.passes.low_rank.bias import shifted
 from regc.passes.low_rank.factored import beside, lost, split_along, stored
 from regc.passes.low_rank.fit import Spectrum, exact_rank, factors, rank_for_energy, rank_for_ratio, spectrum
 from regc.passes.low_rank.options import excluding, out_of_range
@@ -42,8 +41,8 @@ class LowRank(Pass):
     many multiply-adds, and is used where its error is smaller, of the outputs with calibration inputs, else of the
     weight. A rank by number is that of the split that is asked for, of the first where none is.
 
-    Modules of this folder tell how ranks become such as kernels like (``rounding``), what is lost of the mean part of
-    the bias behind (``bias``), what is missed a third part (``residual``), a factor that of many weights (``shared``).
+    Modules of this folder tell how ranks become such as kernels like (``rounding``), what is missed a third part
+    (``residual``), and a factor that of many weights (``shared``).
 
     Raises:
         UsageError: an option is out of range, or two exclude each other.
@@ -169,11 +168,10 @@ class LowRank(Pass):
         term = self._factored(weight, site, inputs)
         if isinstance(term, Refusal) or term.exact:
             return term
-        whole: Term = term
-        if self.residual is not None and isinstance(term, Product) and site.multiplied:
-            kinds = KINDS if self.residual == "auto" else (self.residual,)
-            whole = beside(term, weight, inputs, Residual(kinds, self.refine, partial(self._pays, site)))
-        return shifted(whole, weight, site, inputs)
+        if self.residual is None or not isinstance(term, Product) or not site.multiplied:
+            return term
+        kinds = KINDS if self.residual == "auto" else (self.residual,)
+        return beside(term, weight, inputs, Residual(kinds, self.refine, partial(self._pays, site)))
 
     def _factored(self, weight: Dense, site: SiteInfo, inputs: Statistics | None) -> Product | Separable | Refusal:
         gram = None if inputs is None else inputs.gram

@@ -26,7 +26,6 @@ from regc.compiler.passes import Pass, Preview, SiteInfo, Surveyed, option
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Dense, Float32, Product, Term
 from regc.passes.budget import share_out
-from regc.passes.low_rank.bias import shifted
 from regc.passes.low_rank.factored import stored
 from regc.passes.low_rank.fit import (
     Float64,
@@ -96,8 +95,7 @@ class Based(Pass):
     def fit(self, weight: Dense, site: SiteInfo, inputs: Statistics | None = None) -> Term:  # noqa: D102
         second = self.basis.of(inputs)
         first = first_factor(weight.values, second.values, None if inputs is None else inputs.gram)
-        term = Product(stored(first, weight), second, shares=len(self.basis.names))
-        return shifted(term, weight, site, inputs)
+        return Product(stored(first, weight), second, shares=len(self.basis.names))
 
 
 def groups(surveyed: Iterator[Surveyed]) -> Iterator[list[Surveyed]]:
