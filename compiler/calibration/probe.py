@@ -93,8 +93,8 @@ class Probe:
             for reader in site.readers:
                 self._filters[self._paths[id(reader.graph)], output_of(reader)] = term
         self.replace(site, term.dense())
-        for reader in site.readers if offset is not None else ():
-            if id(reader.graph) in self._paths:
+        for reader in site.readers:
+            if offset is not None and id(reader.graph) in self._paths:
                 self._offsets[self._paths[id(reader.graph)], output_of(reader)] = along_channels(offset, reader)
 
     @contextmanager

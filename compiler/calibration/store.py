@@ -126,7 +126,7 @@ class Stored:
             self._last = entry["entry"], self._read(entry)
         return self._last[1]
 
-    def put(self, site: Site, term: Term) -> None:
+    def put(self, site: Site, term: Term, offset: Float32 | None = None) -> None:
         """What is stored was gathered on the original."""
 
     def original(self) -> AbstractContextManager[Original]:  # noqa: D102

@@ -46,8 +46,8 @@ class Lowering:
         tensor, it is decoded. An ``offset`` ``[N]`` is added to the constant behind every product.
         """
         emitted: dict[str, None] = {}
-        for reader in site.readers if offset is not None else ():
-            old = add_offset(reader, offset, self.model)
+        for reader in site.readers:
+            old = None if offset is None else add_offset(reader, offset, self.model)
             if old is not None:
                 self._sweep(old)
         by_rows = only_gathered(site)
