@@ -128,7 +128,7 @@ class Statistics:
         """
         if term.linear and self.gram is not None:
             missed = term.dense() - original
-            lost, whole = _energy(missed, self.gram), _energy(original, self.gram)
+            lost, whole = energy(missed, self.gram), energy(original, self.gram)
             if offset is not None:
                 added = offset.astype(np.float64)
                 lost = max(0.0, lost + float(added @ (2 * (missed @ self.mean) + added)))
@@ -172,7 +172,7 @@ def _squares(outputs: Float32) -> float:
     return float(np.square(outputs, dtype=np.float64).sum())
 
 
-def _energy(weight: Float32, gram: Float32) -> float:
+def energy(weight: Float32, gram: Float32) -> float:
     """The mean of ``|W x|^2``: the trace of ``W G W^T``. Worked out for a largest weight of 1, lest it overflows."""
     peak = float(np.abs(weight).max(initial=0))
     if not peak:
