@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -14,12 +15,19 @@ from regc.compiler import Recover, compile_model
 from regc.compiler.calibration.gather import Gathering, Options
 from regc.compiler.feeds.sources import open_feeds
 from regc.compiler.model import from_proto
+from regc.compiler.pipeline import bias
 from regc.compiler.sites import find_sites
 from regc.compiler.statistics import Statistics
 from regc.compiler.terms import Dense, Product
 from support import model, normal, op_types, run
 
 Float32 = npt.NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True)
+def _however_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bias, "LEAST", 0.0)
+
 
 MATMUL = "{ p = MatMul(x, w) y = Add(p, b) }"
 TURNED = "{ p = MatMul(x, w) y = Add(b, p) }"
@@ -134,6 +142,18 @@ def test_no_node_is_added_for_it(nodes: str) -> None:
     result = compile_model(proto, "low-rank{rank=12}", calibration=feeds)
     assert result.records[0].after == "rank 12 (float32 x float32)"
     assert op_types(result.model.to_proto()).count("Add") <= op_types(proto).count("Add") + ("Gemm" in nodes)
+
+
+@pytest.mark.parametrize("drift", [0, 1])
+def test_what_is_hardly_anything_is_left(monkeypatch: pytest.MonkeyPatch, drift: float) -> None:
+    monkeypatch.undo()
+    (site,) = find_sites(from_proto(built(MATMUL)[0]))
+    weight, seen = site.load(), Statistics.of(normal(200, 64, seed=2) + np.float32(2))
+    noise = normal(96, 64, seed=3) * np.float32(0.1)
+    noise -= np.outer(noise @ seen.mean, seen.mean / (seen.mean @ seen.mean)).astype(np.float32)  # the mean is kept
+    term, seen = Dense(weight.values + noise), replace(seen, mean_before=seen.mean + drift)
+    offset = bias.lost_bias(term, weight, site.info, seen, 0.1)
+    assert (offset is not None) == (drift > 0)
 
 
 def test_without_calibration_and_without_loss_there_is_none() -> None:
