@@ -6,7 +6,6 @@ GELU as five nodes takes 22 ms of a step of MiniLM's recovery, 245 ms in all on 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import onnx_graphsurgeon as gs
@@ -14,22 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from regc.compiler.lower.activations import activation_of
+from regc.compiler.recovery.joined import Joined
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "Gelu": functional.gelu,
     "GeluTanh": partial(functional.gelu, approximate="tanh"),
     "Silu": functional.silu,
 }
-
-
-@dataclass(frozen=True)
-class Joined:
-    """What several nodes compute: ``compute(source)``, in the place of ``last``, without the ``others``."""
-
-    source: gs.Tensor
-    compute: Callable[[Tensor], Tensor]
-    last: gs.Node
-    others: tuple[gs.Node, ...]
 
 
 def activations(nodes: Sequence[gs.Node], kept: set[int]) -> Iterator[Joined]:
@@ -45,4 +35,4 @@ def activations(nodes: Sequence[gs.Node], kept: set[int]) -> Iterator[Joined]:
         taken.update(map(id, found.nodes))
         last = found.output.inputs[0]
         others = tuple(other for other in found.nodes if other is not last)
-        yield Joined(node.outputs[0], _FUNCTIONS[found.ending], last, others)
+        yield Joined((node.outputs[0],), _FUNCTIONS[found.ending], last, others)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from regc.compiler.model import load_values
 from regc.compiler.model.protos import describe
-from regc.compiler.recovery.activations import Joined, activations
+from regc.compiler.recovery.activations import activations
+from regc.compiler.recovery.attention import attentions
+from regc.compiler.recovery.joined import Joined
 from regc.compiler.recovery.operators import OPERATORS, Call, Operator, UnsupportedError
 from regc.compiler.recovery.operators.shaping import from_numpy
 
@@ -84,10 +86,17 @@ class Network:
         with torch.no_grad():
             self._run_nodes([node for node in needed if id(node) in fixed], self._constants, {})
         left = [node for node in needed if id(node) not in fixed]
-        self._joined = {id(joined.last): joined for joined in activations(left, {id(tensor) for tensor in wanted})}
+        self._joined = {id(joined.last): joined for joined in self._joinable(left)}
         gone = {id(node) for joined in self._joined.values() for node in joined.others}
         self.nodes = [node for node in left if id(node) not in gone]
         self._expires = _last_uses(self.nodes, self.wanted, self._joined)
+
+    def _joinable(self, nodes: Sequence[gs.Node]) -> Iterator[Joined]:
+        """What runs as one function; a product that is replaced stays itself."""
+        kept = {id(tensor) for tensor in self.wanted}
+        yield from activations(nodes, kept)
+        plain = [node for node in nodes if id(node) not in self.changes.products]
+        yield from attentions(plain, kept, self.opset)
 
     def run(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
         """The wanted tensors for one feed."""
@@ -110,7 +119,7 @@ class Network:
         """
         if id(node) in self._joined:
             joined = self._joined[id(node)]
-            return (joined.compute(self._value(joined.source, values)),)
+            return (joined.compute(*(self._value(source, values) for source in joined.sources)),)
         replaced, operator = self.changes.products.get(id(node)), operator_of(node)
         if operator is None:
             raise NodeError(node, "no such operator is known")
@@ -212,7 +221,7 @@ def _last_uses(
     kept = {id(tensor) for tensor in wanted}
     last: dict[int, int] = {}
     for node in nodes:
-        sources = (joined[id(node)].source,) if id(node) in joined else reads(node)
+        sources = joined[id(node)].sources if id(node) in joined else reads(node)
         last.update((id(tensor), id(node)) for tensor in sources)
     found: dict[int, list[int]] = {}
     for tensor, node in last.items():

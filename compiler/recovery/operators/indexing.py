@@ -16,6 +16,8 @@ def _wrapped(indices: Tensor, size: int) -> Tensor:
 
 def _gather(call: Call, x: Tensor, indices: Tensor) -> Tensor:
     axis = call.get("axis", 0) % x.dim()
+    if indices.dim() == 0:
+        return x.select(axis, int(indices))  # a view, and its gradient is no scatter
     chosen = _wrapped(indices, x.shape[axis])
     rows = x.index_select(axis, chosen.reshape(-1))
     return rows.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
