@@ -80,6 +80,7 @@ def test_filters_and_input_channels_of_convolutions_are_groups(groups: str, axis
 
 
 def test_a_step_is_the_proximal_operator_of_the_envelope() -> None:
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(10, 20, bias=False))
     start = model[0].weight.detach().numpy().astype(np.float64)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
