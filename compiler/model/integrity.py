@@ -15,7 +15,7 @@ from onnx import AttributeProto, ModelProto, TensorProto
 from regc.compiler.errors import ModelError
 from regc.compiler.model import dtypes
 from regc.compiler.model.protos import STANDARD, describe, nodes, standard_opset, tensors
-from regc.compiler.model.storage import Region
+from regc.compiler.model.storage import Region, Stamp, stamp_of
 
 OLDEST_IR = 3
 OLDEST_OPSET = 9
@@ -25,13 +25,14 @@ OLDEST_OPSET = 9
 class Origin:
     """Where a model came from: words for messages, and the folder that locations of external data refer to.
 
-    ``files`` collects the external data files in the order in which they are met, with their sizes.
+    ``files`` collects the files, that of the model first, if there is one, and those of external data in the order in
+    which they are met.
     """
 
     name: str
     folder: Path | None
     real_folder: Path | None = None
-    files: dict[Path, int] = field(default_factory=dict)
+    files: dict[Path, Stamp] = field(default_factory=dict)
 
     def error(self, message: str) -> ModelError:
         """A ModelError about this model."""
@@ -48,13 +49,14 @@ class Origin:
         offset, length = self._number(keys, "offset", 0, where), self._number(keys, "length", expected, where)
         if length != expected:
             raise self.error(
-                f"{where}: {_form(tensor)} takes {expected} bytes, but its external data has {length}; "
+                f"{where}: {_form(tensor)} takes {expected} bytes, but {path.name} has {length} of it; "
                 "export the model again"
             )
-        if offset + length > self.files[path]:
-            missing = f"ends at byte {offset + length} of {path.name}, which has {self.files[path]}"
+        stamp = self.files[path]
+        if offset + length > stamp.size:
+            missing = f"ends at byte {offset + length} of {path.name}, which has {stamp.size}"
             raise self.error(f"{where}: {missing}; the data file is cut short or of another model: fetch it again")
-        return Region(path, offset, length)
+        return Region(path, offset, length, stamp)
 
     def _number(self, keys: dict[str, str], key: str, default: int, where: str) -> int:
         text = keys.get(key, "")
@@ -69,6 +71,9 @@ class Origin:
             raise self.error(
                 f"{where}: has external data; open the model from its file, or say in which folder the data is"
             )
+        path = self.folder / location
+        if path in self.files:
+            return path
         windows = PureWindowsPath(location)
         if (
             not location
@@ -81,12 +86,10 @@ class Origin:
                 f"{where}: external data '{location}' is not inside the model's folder; put it there and "
                 "correct the location"
             )
-        path = self.folder / location
-        if path not in self.files:
-            self.files[path] = self._size(path, where)
+        self.files[path] = self._stamp(path, where)
         return path
 
-    def _size(self, path: Path, where: str) -> int:
+    def _stamp(self, path: Path, where: str) -> Stamp:
         """Links may lead to files in the model's folder, or next to the file that the model is a link to."""
         if not path.is_file():
             raise self.error(f"{where}: external data file {path} is missing; put it next to the model")
@@ -99,7 +102,7 @@ class Origin:
             )
         try:
             with path.open("rb"):
-                return path.stat().st_size
+                return stamp_of(path)
         except OSError as error:
             raise self.error(
                 f"{where}: external data file {path} cannot be read ({error.strerror}); check its permissions"

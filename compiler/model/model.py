@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
-from google.protobuf.message import DecodeError
 from onnx import FunctionProto, ModelProto, helper
 
-from regc.compiler.errors import MissingError, ModelError
 from regc.compiler.model import integrity
 from regc.compiler.model.exporter import INPUTS_ARE_INITIALIZERS, Extras, export
 from regc.compiler.model.files import sha256
 from regc.compiler.model.importer import import_model
 from regc.compiler.model.inlining import inline_weighted_calls
 from regc.compiler.model.protos import standard_opset
+from regc.compiler.model.reader import read
 from regc.compiler.model.scratch import Store
-from regc.compiler.model.storage import Array, StoredValues
-from regc.compiler.model.writer import PROTOBUF_LIMIT, Draft
+from regc.compiler.model.storage import Array, StoredValues, stamp_of
+from regc.compiler.model.writer import Draft
 
 FUNCTIONS_SINCE_IR = 8
-LFS_POINTER = b"version https://git-lfs"
-"""How a file begins that Git LFS left in place of a large one."""
 
 
 class Model:
     """An opened ONNX model. Passes change ``graph`` and nothing else; :func:`save` writes what they left.
 
-    - ``path``: the file it was opened from, None for a proto; ``proto``: what was in it, not to be modified.
+    - ``path``: the file it was opened from, None for a proto.
+    - ``proto``: what was in it, large weights of a file as :func:`regc.compiler.model.reader.read` has them; not to be
+      modified.
     - ``files``: that file and its external data files, which lie in ``folder``; ``nbytes``: their bytes.
     - ``graph``: a ``gs.Graph``, from which subgraphs and functions are reached.
     - ``unused``: initializers of the main graph that nothing reads; saved again unless taken off the list.
@@ -45,9 +44,9 @@ class Model:
         """``proto`` has passed :func:`regc.compiler.model.integrity.check` and is never modified."""
         self.path = path
         self.folder = origin.folder
-        self.files: tuple[Path, ...] = (*([path] if path else []), *origin.files)
-        self.nbytes: int = (path.stat().st_size if path else proto.ByteSize()) + sum(origin.files.values())
-        self.has_external_data = bool(origin.files)
+        self.files: tuple[Path, ...] = tuple(origin.files)
+        self.nbytes: int = (0 if path else proto.ByteSize()) + sum(stamp.size for stamp in origin.files.values())
+        self.has_external_data = any(file != path for file in origin.files)
         self.opset = standard_opset(proto.opset_import)
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self.opaque = integrity.opaque_reason(proto)
@@ -114,6 +113,8 @@ class Model:
         """
         if not self.opaque:
             return self.export(lambda _: False).proto
+        if self.path is not None:
+            return onnx.load(self.path, load_external_data=False)
         copy = ModelProto()
         copy.CopyFrom(self.proto)
         return copy
@@ -132,11 +133,12 @@ class Model:
 def load(path: str | Path) -> Model:
     """Open a model file.
 
-    External data stays where it is. Raises ModelError for a file that is no sound ONNX model.
+    Large weights stay where they are. Raises ModelError for a file that is no sound ONNX model.
     """
     path = Path(path)
-    proto = _parsed(path)
-    return _opened(proto, integrity.Origin(str(path), path.parent, path.resolve().parent), path)
+    proto = read(path)
+    origin = integrity.Origin(str(path), path.parent, path.resolve().parent, {path: stamp_of(path)})
+    return _opened(proto, origin, path)
 
 
 def from_proto(proto: ModelProto, folder: str | Path | None = None) -> Model:
@@ -151,40 +153,6 @@ def from_proto(proto: ModelProto, folder: str | Path | None = None) -> Model:
 def _opened(proto: ModelProto, origin: integrity.Origin, path: Path | None = None) -> Model:
     integrity.check(proto, origin)
     return Model(inline_weighted_calls(proto), origin, path)
-
-
-def _parsed(path: Path) -> ModelProto:
-    """The message in a file, which is mapped, not read: its bytes are not in memory twice."""
-    try:
-        _check_size(path)
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-            memoryview(content) as view,
-        ):
-            if bytes(view[4:8]) == b"ORTM":
-                raise ModelError(f"{path}: is in ONNX Runtime's own format; give the .onnx file it was made of")
-            if bytes(view[: len(LFS_POINTER)]) == LFS_POINTER:
-                raise ModelError(f"{path}: is a Git LFS pointer, not the model; fetch the model with: git lfs pull")
-            proto = ModelProto()
-            proto.ParseFromString(view)
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: there is no such file; check the path") from error
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except DecodeError as error:
-        raise ModelError(f"{path}: is no ONNX file, or is cut short; fetch or export it again") from error
-    return proto
-
-
-def _check_size(path: Path) -> None:
-    if not path.is_file() and path.exists():
-        raise ModelError(f"{path}: is no file; give the path of an .onnx file")
-    size = path.stat().st_size
-    if not size:
-        raise ModelError(f"{path}: is empty; fetch or export the model again")
-    if size > PROTOBUF_LIMIT:
-        raise ModelError(f"{path}: is over 2 GiB, which protobuf cannot hold; save it with external data")
 
 
 def _overridable(proto: ModelProto) -> frozenset[str]:

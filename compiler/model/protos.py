@@ -46,6 +46,13 @@ def assign(target: Message, **fields: str) -> None:
             setattr(target, name, value)
 
 
+def make_external(tensor: TensorProto, **keys: str | int) -> None:
+    """Let a tensor without values say where they are: ``location``, ``offset`` and ``length``."""
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in keys.items():
+        tensor.external_data.add(key=key, value=str(value))
+
+
 def standard_opset(imports: Iterable[onnx.OperatorSetIdProto]) -> int:
     """The version of the standard domain; 0 when it is not imported."""
     return next((entry.version for entry in imports if entry.domain in STANDARD), 0)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 EXTERNAL_ABOVE = 3 << 29
 """1.5 GiB: models with more values than that get external data by themselves; protobuf ends at 2 GiB."""
 
+STAGED = "model.onnx"
+"""Name of a model until it is checked: onnx.checker takes not every name for that of external data."""
+
 
 @dataclass(frozen=True)
 class SavedFiles:
@@ -54,10 +57,10 @@ def save(model: Model, path: str | Path, *, external_data: bool | None = None) -
     if data is not None:
         check_destination(data, model.files)
     with staging(path.parent, total + out.proto.ByteSize()) as stage:
-        staged = [stage / file.name for file in (data, path) if file is not None]
-        _write(out, staged[-1], staged[0] if data else None)
-        check_written(staged[-1], staged[0] if data else None, lambda: passes_checker(model.path, model.proto))
-        commit([(file, path.parent / file.name) for file in staged])
+        staged, staged_data = stage / STAGED, stage / data.name if data else None
+        _write(out, staged, staged_data)
+        check_written(path.name, staged, staged_data, lambda: passes_checker(model.path, model.proto))
+        commit([*([(staged_data, data)] if staged_data and data else []), (staged, path)])
     return _saved(path, [data] if data else [])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +30,27 @@ CHUNK = 4 << 20
 Array = npt.NDArray[Any]
 
 
+class Stamp(NamedTuple):
+    """What tells a file from what is later there under its name: bytes, and nanoseconds of its last change."""
+
+    size: int
+    changed: int
+
+
+def stamp_of(path: Path) -> Stamp:
+    """The stamp of a file as it is now. Raises OSError when it is gone."""
+    found = path.stat()
+    return Stamp(found.st_size, found.st_mtime_ns)
+
+
 @dataclass(frozen=True)
 class Region:
-    """``length`` bytes of a file, from ``offset`` on."""
+    """``length`` bytes of a file, from ``offset`` on; of a file of somebody else's with its ``stamp``."""
 
     file: Path | IO[bytes]
     offset: int
     length: int
+    stamp: Stamp | None = None
 
     def map(self) -> npt.NDArray[np.uint8]:
         """A new read-only mapping, which goes with the array.
@@ -46,6 +60,7 @@ class Region:
         if not self.length:
             return np.empty(0, np.uint8)
         try:
+            self._check()
             return np.asarray(np.memmap(self.file, np.uint8, "r", self.offset, (self.length,)))
         except (OSError, ValueError) as error:
             raise self._changed() from error
@@ -67,9 +82,15 @@ class Region:
 
     def _open(self) -> AbstractContextManager[IO[bytes]]:
         try:
+            self._check()
             return self.file.open("rb") if isinstance(self.file, Path) else nullcontext(self.file)
         except OSError as error:
             raise self._changed() from error
+
+    def _check(self) -> None:
+        """Raise ModelError when there is another file than was opened, OSError when there is none."""
+        if self.stamp is not None and isinstance(self.file, Path) and stamp_of(self.file) != self.stamp:
+            raise self._changed()
 
     def _changed(self) -> ModelError:
         name = self.file if isinstance(self.file, Path) else "temporary file"
@@ -94,6 +115,10 @@ class StoredValues(LazyValues):  # type: ignore[misc]
     @abstractmethod
     def read(self) -> Array:
         """The values, read-only where they can be shared; nothing is kept."""
+
+    def look(self) -> Array:
+        """As :meth:`read`, but maybe not aligned: for those who copy the values, or read a few."""
+        return self.read()
 
     def chunks(self) -> Iterator[bytes | memoryview]:
         """The values as ONNX stores them in ``raw_data``, piece by piece."""
@@ -152,7 +177,14 @@ class FileValues(StoredValues):
         self.region = region
 
     def read(self) -> Array:
-        """A new memory mapping; its pages are given back together with the array."""
+        """A new memory mapping, whose pages are given back together with the array, or a copy where it is not aligned.
+
+        Inside a model file values begin anywhere, and what is not written in Python may rely on their alignment.
+        """
+        return np.require(self.look(), requirements="A")
+
+    def look(self) -> Array:
+        """A new memory mapping."""
         if is_packed(self.header.data_type):
             return numpy_helper.to_array(self.tensor)
         return self.region.map().view(self.dtype).reshape(self.shape)
@@ -208,16 +240,16 @@ class StoredSparse(SparseValues):  # type: ignore[misc]
         return dense
 
 
-def load_values(constant: Constant) -> Array:
+def load_values(constant: Constant, *, aligned: bool = True) -> Array:
     """The values of a constant, without keeping them in the graph.
 
-    The array is read-only unless it is the constant's own. float16, float64 and bfloat16 (as
-    ``ml_dtypes.bfloat16``) come as they are stored.
+    The array is read-only unless it is the constant's own, and may be a copy unless it may be not ``aligned``. float16,
+    float64 and bfloat16 (as ``ml_dtypes.bfloat16``) come as they are stored.
     """
     values = constant._values
     if isinstance(values, SparseValues):
         return np.asarray(values.load())
-    return stored(values).read()
+    return stored(values).read() if aligned else stored(values).look()
 
 
 def stored(values: Any) -> StoredValues:

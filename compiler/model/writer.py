@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 
-from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, TensorProto
 
 from regc.compiler.errors import RegcError
-from regc.compiler.model.protos import assign
+from regc.compiler.model.protos import assign, make_external
 from regc.compiler.model.storage import StoredValues
+from regc.compiler.model.wire import prefix
 
 ALIGNMENT = 64
 """Of every tensor in a data file: kernels use the mapped bytes in place."""
@@ -63,8 +63,7 @@ def place_external(draft: Draft, location: str) -> Layout:
             offsets[values.share_key] = offset
             places.append((offset, values))
             end = offset + values.nbytes
-        tensor.data_location = TensorProto.EXTERNAL
-        _point(tensor, location=location, offset=offsets[values.share_key], length=values.nbytes)
+        make_external(tensor, location=location, offset=offsets[values.share_key], length=values.nbytes)
     return Layout(tuple(places), end)
 
 
@@ -94,16 +93,16 @@ def write_single(file: IO[bytes], draft: Draft) -> None:
     graph_bytes = graph.SerializeToString()
     draft.proto.ClearField("graph")
     rest = draft.proto.SerializeToString()
-    initializers = sum(len(_prefix(GraphProto, "initializer", size)) + size for size in sizes)
+    initializers = sum(len(prefix(GraphProto, "initializer", size)) + size for size in sizes)
     _check_limit(len(rest) + len(graph_bytes) + initializers)
     file.write(rest)
-    file.write(_prefix(ModelProto, "graph", len(graph_bytes) + initializers))
+    file.write(prefix(ModelProto, "graph", len(graph_bytes) + initializers))
     file.write(graph_bytes)
     for index, (head, size) in enumerate(zip(heads, sizes, strict=True)):
-        file.write(_prefix(GraphProto, "initializer", size))
+        file.write(prefix(GraphProto, "initializer", size))
         file.write(head)
         if index in draft.initializers:
-            file.write(_prefix(TensorProto, "raw_data", draft.initializers[index].nbytes))
+            file.write(prefix(TensorProto, "raw_data", draft.initializers[index].nbytes))
             _copy(draft.initializers[index], file)
 
 
@@ -116,7 +115,7 @@ def _copy(values: StoredValues, file: IO[bytes]) -> None:
 
 
 def _tensor_size(head: bytes, values: StoredValues | None) -> int:
-    return len(head) + (len(_prefix(TensorProto, "raw_data", values.nbytes)) + values.nbytes if values else 0)
+    return len(head) + (len(prefix(TensorProto, "raw_data", values.nbytes)) + values.nbytes if values else 0)
 
 
 def _check_limit(size: int) -> None:
@@ -125,22 +124,3 @@ def _check_limit(size: int) -> None:
             f"a single model file would take {size} bytes, more than the 2 GiB that protobuf allows; save "
             "with external data"
         )
-
-
-def _prefix(message: type[Message], field: str, size: int) -> bytes:
-    """Tag and length of a length-delimited field (wire type 2)."""
-    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | 2) + _varint(size)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _point(tensor: TensorProto, **keys: Any) -> None:
-    for key, value in keys.items():
-        tensor.external_data.add(key=key, value=str(value))

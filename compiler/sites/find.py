@@ -236,7 +236,7 @@ def readers_of(tensor: gs.Tensor) -> list[gs.Node]:
 
 
 def _matrix(holder: Holder) -> Float32:
-    moved = holder.layout.apply(load_values(holder.constant))
+    moved = holder.layout.apply(load_values(holder.constant, aligned=False))
     if moved.flags.c_contiguous:
         return np.array(moved, np.float32, order="C")
     matrix = np.empty(moved.shape, np.float32)

@@ -77,5 +77,5 @@ def _same_bytes(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
 
 
 def _matrix(holder: Holder, *, turned: bool) -> npt.NDArray[Any]:
-    matrix = holder.layout.apply(load_values(holder.constant))
+    matrix = holder.layout.apply(load_values(holder.constant, aligned=False))
     return matrix.T if turned else matrix

@@ -160,7 +160,7 @@ BROKEN = {
     ),
     "other length": (
         changed(external(location="data.bin", length="20")),
-        "takes 24 bytes, but its external data has 20",
+        "takes 24 bytes, but data.bin has 20 of it",
     ),
     "negative offset": (changed(external(location="data.bin", offset="-8")), "no byte count"),
 }
