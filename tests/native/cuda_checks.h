@@ -7,6 +7,8 @@
 
 namespace regc::test {
 
+constexpr float kLargest = 3.4e38F;  // rounds to infinity as a bfloat16
+
 // Of formats for float activations but RF8: how products of many rows round (cuda/split.h), or whether they are chains,
 // of which all bits are known.
 inline Rounded rounded_of(const Operands& o) {
@@ -21,7 +23,8 @@ inline void check_ternary(Random& random, cuda::Format format) {
   const size_t block = five ? kernels::kTernary5Block : kernels::kTernaryBlock;
   const PackedProblem problem(random, size, block);
   const DeviceMatrix device(problem.weight, size, format);
-  const Operands o(random, size, !exact);
+  Operands o(random, size, !exact);
+  if (exact) o.spoil(random, kLargest);
   Exact<float> expected(size.rows * size.outputs);
   (exact ? expect_float : expect_int8)(problem.weight, block, o, expected.data());
   const Exact<float> bound = bounds(o, problem.weight, rounded_of(o), [&](size_t n, size_t k) {
@@ -34,7 +37,8 @@ inline void check_rf8(Random& random, cuda::Format format) {
   const Size size = drawn_size(random);
   const PackedProblem problem(random, size, kernels::kRF8Block);
   const DeviceMatrix device(problem.weight, size, format);
-  const Operands o(random, size);
+  Operands o(random, size);
+  o.spoil(random, size.rows > cuda::kStreamRows ? 1e30F : kLargest);  // 2^-11 more would be infinite
   Exact<float> expected(size.rows * size.outputs);
   expect_float(problem.weight, kernels::kRF8Block, o, expected.data());
   const kernels::Matrix& w = problem.weight;
@@ -52,7 +56,8 @@ inline void check_sparse(Random& random, cuda::Format format) {
   const SparseProblem problem(random, size, coded ? 1 : 4);
   const kernels::SparseMatrix& w = problem.weight;
   const DeviceSparse device(w, size, format);
-  const Operands o(random, size);
+  Operands o(random, size);
+  o.spoil(random, kLargest);
   Exact<float> expected(size.rows * size.outputs);
   const Exact<float> x = padded_rows(o, problem.padded());
   const auto& kernels = kernels::generic::kKernels;
@@ -80,7 +85,8 @@ inline void check_gated(Random& random, cuda::Format format) {
   const GatedProblem problem(random, size, coded ? 1 : 4);
   const kernels::GatedMatrix& w = problem.weight;
   const DeviceGated device(w, size, format);
-  const Operands o(random, size);
+  Operands o(random, size);
+  o.spoil(random, kLargest);
   Exact<float> expected(size.rows * size.outputs);
   Exact<float> gated(size.rows * size.inputs);
   const auto& kernels = kernels::generic::kKernels;

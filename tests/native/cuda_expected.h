@@ -59,7 +59,7 @@ inline void expect_float(const kernels::Matrix& w, size_t block, const Operands&
 // What a kernel rounds besides sums of float32: nothing; rows, to float16; factors, to sums of bfloat16.
 enum class Rounded { nothing, rows, factors };
 
-// The largest rounding errors of x * |W| * scale.
+// The largest rounding errors of x * |W| * scale, where that is finite.
 template <class Value>
 Exact<float> bounds(const Operands& o, const kernels::Affine& w, Rounded rounded, const Value& value) {
   Exact<float> bound(o.size.rows * o.size.outputs);
@@ -69,6 +69,7 @@ Exact<float> bounds(const Operands& o, const kernels::Affine& w, Rounded rounded
       double largest = 0;
       for (size_t k = 0; k < o.size.inputs; ++k) {
         const double x = std::fabs(static_cast<double>(o.exact[row * o.size.inputs + k]));
+        if (!std::isfinite(x)) continue;
         sum += x * std::fabs(static_cast<double>(value(n, k)));
         largest = std::max(largest, x);
       }

@@ -113,6 +113,17 @@ REGC_DEVICE float activation(const ChainArgs& a, size_t tile, size_t row, size_t
   return Format::gated(a.weight, row, k, load_element(a.in.x, row * a.weight.inputs + k, a.in.type));
 }
 
+// The chain of a single output, by one thread.
+template <class Format>
+REGC_DEVICE float chain_of(const ChainArgs& a, size_t tile, size_t row, size_t r) {
+  const size_t count = Format::count(a.weight, tile);
+  float sum = 0;
+#pragma unroll 1
+  for (size_t i = 0; i < count; ++i)
+    sum = fmaf(Format::weight(a.weight, tile, i, r), activation<Format>(a, tile, row, i), sum);
+  return sum;
+}
+
 template <class Format>
 REGC_LAUNCHED(kChainThreads) chain(ChainArgs a) {
   REGC_SHARED(float, weights, kChainSlice* kTile);     // [inputs][kTile]

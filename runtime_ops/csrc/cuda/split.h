@@ -1,6 +1,7 @@
 // Many rows and float activations: tensor cores multiply activations and weights as sums of two bfloat16, which are as
 // large as float32 gets. Two hold a float16 exactly and a float32 but for 2^-18 of it, one a bfloat16 and the value of
-// any code; of products of float32 less than 2^-16 is left out.
+// any code; of products of float32 less than 2^-16 is left out. An infinity has no second piece that would do for all
+// weights, and the largest float32 round to it: sums that are not finite are computed again, each by one thread.
 //
 // A block of threads has a tile of sixteen outputs, as only these have the inputs of a sparse weight in common. While
 // one slice of inputs is multiplied, the next is on its way into registers, as in panel.h.
@@ -27,7 +28,7 @@ struct SplitAhead {
   float weight[kMyWeights];
 };
 
-// A value as a sum; infinity and NaN are the first piece alone.
+// A value as a sum; what is infinity or NaN as a bfloat16 is the first piece alone.
 template <int kPieces>
 REGC_DEVICE void split(float v, uint16_t (&piece)[kPieces]) {
 #pragma unroll
@@ -135,7 +136,9 @@ REGC_LAUNCHED(kSplitThreads) split_rows(ChainArgs a) {
   for (unsigned i = threadIdx.x % kWarp; i < kTile * kTile; i += kWarp) {
     const size_t row = blockIdx.y * kSplitRows + warp * kTile + i / kTile;
     const size_t output = blockIdx.x * kTile + i % kTile;
-    if (row < a.rows && output < a.weight.outputs) finish(a.weight, a.out, row, output, own[i]);
+    if (row >= a.rows || output >= a.weight.outputs) continue;
+    const bool finite = fabsf(own[i]) < bits_float(0x7F800000U);
+    finish(a.weight, a.out, row, output, finite ? own[i] : chain_of<Format>(a, blockIdx.x, row, i % kTile));
   }
 #else
   __trap();  // not launched, but where PTX for an older device is all that a library has
