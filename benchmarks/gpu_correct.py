@@ -100,6 +100,28 @@ def wrong(kernels: Kernels, weight: Problem, rows: int, dtype: str, ending: str)
     return f"{np.count_nonzero(far)} outputs are too far" if far.any() else None
 
 
+def unlike_infinities(kernels: Kernels, weight: Problem, rows: int, dtype: str) -> str | None:
+    """What is wrong with products of an infinite activation and of one that is NaN, in words."""
+    memory, loaded = kernels.memory, kernels.load(weight)
+    outputs, inputs = weight.shape
+    x = activations(rows, inputs, seed=rows)
+    spoiled = x.copy()
+    spoiled[1, inputs // 2], spoiled[2, inputs // 3] = np.inf, np.nan
+    clean, actual = memory.empty(rows * outputs, dtype), memory.empty(rows * outputs, dtype)
+    for values, y in ((x, clean), (spoiled, actual)):
+        loaded.launch(typed(memory, values, dtype), rows, y, loaded.scratch(rows), dtype=dtype)
+    wanted, found = (memory.get(y).reshape(rows, -1).copy() for y in (clean, actual))
+    counted = np.ones((rows, outputs), bool)
+    if weight.format in ("ternary", "ternary5"):  # zeros times an infinite scale
+        wanted[1:3] = np.nan
+    else:  # products with 0 are NaN, but not where a sparse weight has none, which the matrix does not tell
+        counted[1], counted[2] = weight.matrix[:, inputs // 2] != 0, weight.matrix[:, inputs // 3] != 0
+        wanted[1] = np.where(weight.matrix[:, inputs // 2] < 0, -np.inf, np.inf)
+        wanted[2] = np.nan
+    differ = ~((wanted == found) | (np.isnan(wanted) & np.isnan(found))) & counted
+    return f"{np.count_nonzero(differ)} outputs differ beside infinities and NaN" if differ.any() else None
+
+
 def typed(memory: Any, values: Array, dtype: str) -> Any:
     """Values of a type in the memory of the kernels."""
     return memory.put(values) if dtype == "float32" else memory.put(values).to(memory.type_of(dtype))
@@ -113,4 +135,9 @@ def check_format(kernels: Kernels, kind: str, types: tuple[str, ...]) -> list[st
         words = wrong(kernels, weight, rows, dtype, ending)
         if words is not None:
             mistakes.append(f"{kind} {weight.shape}, {rows} rows, {dtype}, {ending}: {words}")
+    weight = problem(kind, SHAPES[0], seed=0)
+    for rows, dtype in ((rows, dtype) for rows in (3, 33) for dtype in types):
+        words = unlike_infinities(kernels, weight, rows, dtype)
+        if words is not None:
+            mistakes.append(f"{kind} {weight.shape}, {rows} rows, {dtype}: {words}")
     return mistakes

@@ -109,6 +109,24 @@ def test_types(rows: int, kind: int, emulation: Path, monkeypatch: pytest.Monkey
         assert_same_bits(y, rounded(y, kind))
 
 
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, *TYPES])
+@pytest.mark.parametrize("op", OPERATORS)
+def test_infinities_and_nan(op: str, kind: int, emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few and many rows: what is infinite or NaN by the CPU's kernels is the same, and nothing else is."""
+    inputs, x = weights(op, SHAPE, 32), normal(12, SHAPE[1])
+    x[1, 3], x[2, 50], x[4, 7] = np.inf, -np.inf, np.nan
+    x[[5, 5], [20, 70]], x[[6, 6], [20, 70]] = np.inf, (np.inf, -np.inf)
+    proto = (
+        model(op, inputs, function=False) if kind == TensorProto.FLOAT else typed_model(op, inputs, kind, bodies=False)
+    )
+    for rows in (7, 12):
+        expected = by_kernel(proto, x[:rows], "generic")
+        y = emulated(emulation, monkeypatch, proto, x=x[:rows])
+        assert 0 < np.isfinite(expected).sum() < expected.size
+        np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected))
+        assert_same_bits(y[~np.isfinite(y)], expected[~np.isfinite(y)])
+
+
 @pytest.mark.parametrize("leading", [(), (0,), (2, 3)])
 def test_leading_dimensions(leading: tuple[int, ...], emulation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proto = model("TernaryMatMulGelu", weights("TernaryMatMul", SHAPE), x_shape=[*leading, SHAPE[1]], function=False)

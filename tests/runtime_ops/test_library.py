@@ -82,9 +82,25 @@ def test_importing_does_not_load_onnx_runtime() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
+def library(*, cuda: bool) -> Path:
+    try:
+        return runtime_ops.library_path(cuda=cuda)
+    except runtime_ops.OperatorLibraryError as error:
+        if not cuda:
+            raise
+        pytest.skip(str(error))
+
+
+def test_the_library_for_gpus_loads_without_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a session of the CPU, whose operators it has, too."""
+    monkeypatch.setenv("REGC_OPS_LIBRARY", str(library(cuda=True)))
+    test_make_session(tmp_path)
+
+
+@pytest.mark.parametrize("cuda", [False, True])
 @pytest.mark.skipif(shutil.which("nm") is None, reason="binutils' nm is not installed")
-def test_exports_what_is_called_from_outside() -> None:
-    command = ["nm", "-D", "--defined-only", str(runtime_ops.library_path())]
+def test_exports_what_is_called_from_outside(cuda: bool) -> None:
+    command = ["nm", "-D", "--defined-only", str(library(cuda=cuda))]
     listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     exported = {line.split()[-1] for line in listing.splitlines()}
     assert exported == {"RegisterCustomOps", *encoder._ARGUMENTS}
