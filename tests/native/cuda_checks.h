@@ -106,4 +106,15 @@ inline void check_gated(Random& random, cuda::Format format) {
   o.compare(device.weight, expected, is_chain(o) ? nullptr : &bound);
 }
 
+// More rows than a grid has room for are an error of every format, before anything is read.
+inline void check_limits(Random&, cuda::Format format) {
+  cuda::Weight w{};
+  w.format = format;
+  w.outputs = w.inputs = 1;
+  const cuda::Out out{nullptr, nullptr, cuda::Type::float32, kernels::Ending::none};
+  const size_t rows = size_t{65535} * 128 + 1;
+  if (cuda::multiply(w, {nullptr, cuda::Type::float32}, rows, out, nullptr, nullptr) != cuda::kTooLarge)
+    fail("too many rows are launched");
+}
+
 }  // namespace regc::test

@@ -10,11 +10,11 @@
 
 namespace regc::cuda {
 
+// What CUDA bounds a grid by. Its y counts blocks of rows, of which those for many rows have equally many.
 constexpr size_t kMaxGridX = 2147483647;
-constexpr Error kTooLarge = 1;  // cudaErrorInvalidValue
-
-// The grid of products of `across` by `down` pieces; down is bounded by CUDA.
-inline Error check_grid(size_t across, size_t down) { return across <= kMaxGridX && down <= kMaxGridY ? 0 : kTooLarge; }
+constexpr size_t kMaxGridY = 65535;
+constexpr size_t kMostRows = kMaxGridY * LargeShape::kRows;
+static_assert(kChainRows == LargeShape::kRows && kSplitRows == LargeShape::kRows);
 
 // The warps of a block of threads: more where there are few tiles.
 template <int kRows>
@@ -41,7 +41,6 @@ template <class Format, class S>
 Error launch_panel(const PanelArgs& a, Stream on) {
   const size_t across = ceil_div(a.weight.outputs, S::kOutputs);
   const size_t down = ceil_div(a.rows, S::kRows);
-  if (const Error error = check_grid(across, down)) return error;
   const Grid grid{static_cast<unsigned>(across), static_cast<unsigned>(down), static_cast<unsigned>(a.part_count)};
   return launch(panel<Format, S>, grid, S::kThreads, on, a);
 }
@@ -49,7 +48,6 @@ Error launch_panel(const PanelArgs& a, Stream on) {
 template <class Sum>
 Error launch_sum(const PanelArgs& a, Stream on) {
   const size_t blocks = ceil_div(a.rows * a.weight.outputs, kPartThreads);
-  if (const Error error = check_grid(blocks, 1)) return error;
   return launch(sum_parts<Sum>, {static_cast<unsigned>(blocks)}, kPartThreads, on, a);
 }
 
@@ -75,7 +73,6 @@ Error multiply_ternary(const Weight& w, const Input& x, size_t rows, const Out& 
   const Scratch parts = ternary_scratch<Codes>(w, rows);
   const QuantizeArgs q{{x, w.inputs, in_fours(x, w.inputs)}, scratch, parts.stride,
                        reinterpret_cast<float*>(scratch + parts.row_scale)};
-  if (const Error error = check_grid(rows, 1)) return error;
   const auto blocks = static_cast<unsigned>(rows);
   if (const Error error = launch(quantize_rows, {blocks}, row_threads(parts.stride), on, q)) return error;
   if (rows > kStreamRows) return launch_panels<TernaryPanel<Codes>>(w, rows, out, scratch, parts, on);
@@ -86,7 +83,6 @@ template <class Format>
 Error launch_chain(const ChainArgs& a, Stream on) {
   const size_t across = ceil_div(a.weight.outputs, kTile);
   const size_t down = ceil_div(a.rows, kChainRows);
-  if (const Error error = check_grid(across, down)) return error;
   return launch(chain<Format>, {static_cast<unsigned>(across), static_cast<unsigned>(down)}, kChainThreads, on, a);
 }
 
@@ -96,7 +92,6 @@ Error launch_many(const ChainArgs& a, Stream on) {
   if (!has_bfloat_tiles()) return launch_chain<Format>(a, on);
   const size_t across = ceil_div(a.weight.outputs, kTile);
   const size_t down = ceil_div(a.rows, kSplitRows);
-  if (const Error error = check_grid(across, down)) return error;
   const auto kernel = a.in.type == Type::float32 ? split_rows<Format, Wide> : split_rows<Format, Narrow>;
   return launch(kernel, {static_cast<unsigned>(across), static_cast<unsigned>(down)}, kSplitThreads, on, a);
 }
@@ -131,7 +126,6 @@ inline Error multiply_rf8(const ChainArgs& a, uint8_t* scratch, Stream on) {
   const size_t padded = parts.stride / sizeof(uint16_t);
   const RoundArgs r{{a.in, w.inputs, in_fours(a.in, w.inputs)}, reinterpret_cast<uint16_t*>(scratch), padded,
                     reinterpret_cast<float*>(scratch + parts.row_scale)};
-  if (const Error error = check_grid(a.rows, 1)) return error;
   const Grid grid{static_cast<unsigned>(a.rows)};
   if (const Error error = launch(round_rows, grid, row_threads(padded), on, r)) return error;
   return launch_panels<RF8Panel>(w, a.rows, a.out, scratch, parts, on);
@@ -163,7 +157,6 @@ template <bool kCoded>
 Error multiply_gated(ChainArgs a, uint8_t* scratch, Stream on) {
   if (a.weight.active != 0) {
     auto* cuts = reinterpret_cast<Cut*>(scratch + gated_scratch(a.weight, a.rows).cuts);
-    if (const Error error = check_grid(a.rows, 1)) return error;
     const size_t threads = kernels::min_of(round_up(a.weight.inputs, kWarp), kCutThreads);
     const Grid grid{static_cast<unsigned>(a.rows)};
     if (const Error error = launch(cut_rows, grid, static_cast<unsigned>(threads), on, CutArgs{a, cuts})) return error;
@@ -191,6 +184,7 @@ size_t scratch_bytes(const Weight& w, size_t rows) {
 }
 
 Error multiply(const Weight& w, const Input& x, size_t rows, const Out& out, void* scratch, Stream on) {
+  if (rows > kMostRows || w.outputs > kMaxGridX) return kTooLarge;
   auto* bytes = static_cast<uint8_t*>(scratch);
   const ChainArgs a{w, x, out, rows};
   switch (w.format) {
@@ -220,7 +214,7 @@ Error multiply(const Weight& w, const Input& x, size_t rows, const Out& out, voi
 
 Error gather(const Table& table, const Indices& indices, void* y, Type type, Stream on) {
   if (indices.count == 0) return 0;
-  if (const Error error = check_grid(indices.count, 1)) return error;
+  if (indices.count > kMaxGridX) return kTooLarge;
   const GatherArgs a{table, indices, y, type};
   return launch(gather_rows, {static_cast<unsigned>(indices.count)}, kCopyThreads, on, a);
 }

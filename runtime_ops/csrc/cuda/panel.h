@@ -8,8 +8,6 @@
 
 namespace regc::cuda {
 
-constexpr size_t kMaxGridY = 65535;
-
 struct PanelArgs {
   Weight weight;
   const uint8_t* x;        // [rows][x_stride] int8 or halves, zeros beyond the inputs

@@ -100,8 +100,10 @@ struct Broadcast {
 // A stream of the device; null is its default stream.
 using Stream = void*;
 
-// What the launchers return: 0, or an error of the CUDA runtime. They wait for nothing.
+// What the launchers return: 0, an error of the CUDA runtime, or that a grid of threads cannot be so large: it has room
+// for 8 million rows of a product and 2^31 of a lookup. They wait for nothing.
 using Error = int;
+constexpr Error kTooLarge = -1;
 
 // Bytes of device memory that multiply() needs for so many rows, from a multiple of 256 bytes on.
 size_t scratch_bytes(const Weight& weight, size_t rows);

@@ -11,6 +11,7 @@ void place_on_cuda(abi::CustomOp& op) {
 
 void check_cuda(Error error, const std::string& node) {
   if (error == 0) return;
+  if (error == kTooLarge) throw std::runtime_error(node + "has more rows than a GPU takes at once: run smaller batches");
   throw std::runtime_error(node + "CUDA: " + cudaGetErrorString(static_cast<cudaError_t>(error)));
 }
 
