@@ -12,6 +12,8 @@ from regc.compiler.sites import Site
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Float32, Term
 
+MEMORY = 2 << 30
+"""Bytes that statistics may take at a time, by default."""
 Wanted = Sequence[tuple[Site, frozenset[Need]]]
 """Weights in the order in which they are compressed, and what passes need of each."""
 

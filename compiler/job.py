@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from regc.compiler.calibration import Calibration
-from regc.compiler.calibration.calibration import given_options
-from regc.compiler.calibration.gather import MEMORY
 from regc.compiler.compile import compile_model
 from regc.compiler.errors import RegcError, UsageError
 from regc.compiler.feeds.inputs import feed_files
+from regc.compiler.inflows import MEMORY
 from regc.compiler.model import Model, load
 from regc.compiler.model.files import check_destination
 from regc.compiler.records import Progress
@@ -20,6 +19,9 @@ from regc.compiler.recovery.options import Recover, require_torch
 from regc.compiler.report import Report, check_report_path
 from regc.compiler.spec import parse_passes
 from regc.compiler.verify import RANDOM_FEEDS, Verification, verify_compiled
+
+if TYPE_CHECKING:
+    from regc.compiler.calibration import Calibration
 
 DONE, FAILED, UNCHANGED, MISSED = 0, 1, 3, 4
 """Exit codes; 2 is a wrong use of the command line."""
@@ -133,10 +135,19 @@ def _check(job: Job) -> tuple[Model, Calibration | None]:
         raise UsageError("a tolerance on outputs needs the verification; leave out --no-verify")
     model = load(job.model)
     _check_places(job, model)
+    return model, _calibration(job, model)
+
+
+def _calibration(job: Job, model: Model) -> Calibration | None:
+    """The calibration inputs, if there are any, that the options for them are for."""
+    options = (job.samples, job.mask, job.sequential, job.mix)
+    if job.calibration is None and options == (None,) * len(options):
+        return None
+    from regc.compiler.calibration.calibration import Calibration, given_options  # noqa: PLC0415 - slow to import
+
     if job.calibration is None:
-        if unused := given_options(job.samples, job.mask, job.sequential, job.mix):
-            raise UsageError(f"{unused}: give calibration inputs by --calibration, or leave it out")
-        return model, None
+        unused = given_options(*options)
+        raise UsageError(f"{unused}: give calibration inputs by --calibration, or leave it out")
     calibration = Calibration(
         job.calibration,
         samples=job.samples,
@@ -148,7 +159,7 @@ def _check(job: Job) -> tuple[Model, Calibration | None]:
         mix=job.mix,
     )
     calibration.check(model)
-    return model, calibration
+    return calibration
 
 
 def _check_places(job: Job, model: Model) -> None:

@@ -116,12 +116,11 @@ def _share(weight: Float32, part: Callable[[slice], None]) -> None:
     rows = len(weight)
     cores = _cores() if weight.size >= _SHARED else 1
     step = max(1, -(-rows // (rf8.TILE * cores))) * rf8.TILE
-    pieces = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-    if len(pieces) < 2:
-        for piece in pieces:
-            part(piece)
-    else:
-        list(_pool().map(part, pieces))
+    first, *others = (slice(start, min(start + step, rows)) for start in range(0, max(1, rows), step))
+    beside = [_pool().submit(part, piece) for piece in others]
+    part(first)
+    for one in beside:
+        one.result()
 
 
 def _cores() -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from regc.compiler.calibration.gather import MEMORY, Gathering, Options
+from regc.compiler.calibration.gather import Gathering, Options
 from regc.compiler.calibration.inlets import Effort
 from regc.compiler.calibration.rows import check_mask
 from regc.compiler.calibration.store import Stored, is_statistics
@@ -16,7 +16,7 @@ from regc.compiler.feeds.generated import generated
 from regc.compiler.feeds.inputs import Feed, inputs_of_model
 from regc.compiler.feeds.mixing import Mixed
 from regc.compiler.feeds.sources import Feeds, Given, open_feeds
-from regc.compiler.inflows import Inflows, Nothing, Wanted
+from regc.compiler.inflows import MEMORY, Inflows, Nothing, Wanted
 from regc.compiler.model import Model
 from regc.compiler.records import Progress
 

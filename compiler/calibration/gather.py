@@ -20,7 +20,7 @@ from regc.compiler.calibration.tally import Tally
 from regc.compiler.calibration.taps import Tap, inflow
 from regc.compiler.errors import RegcError, UsageError
 from regc.compiler.feeds.sources import Feeds
-from regc.compiler.inflows import Original
+from regc.compiler.inflows import MEMORY, Original
 from regc.compiler.model import Model
 from regc.compiler.model.storage import Array
 from regc.compiler.records import Progress
@@ -28,9 +28,6 @@ from regc.compiler.report import text
 from regc.compiler.sites import Site
 from regc.compiler.statistics import Need, Statistics
 from regc.compiler.terms import Float32, Term
-
-MEMORY = 2 << 30
-"""Bytes that statistics may take at a time, by default."""
 
 
 @dataclass(frozen=True)

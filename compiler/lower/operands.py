@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
 from regc.compiler.filters import Filtered
-from regc.compiler.model import Model
+from regc.compiler.model import Model, load_values
 from regc.compiler.target import Target
 from regc.compiler.terms import Coded, Dense, NBits, Operated, Product, Term
 
 HALVES_FROM = 128
 """Scales that are worth a node: it and its names take some 130 bytes."""
+_SAMPLE = 1 << 12
+"""Bytes by which constants are told apart before all of their bytes are."""
 
 
 class Operands:
@@ -26,7 +28,7 @@ class Operands:
         self.target = target
         self.operators: set[str] = set()
         self._by_leaf: dict[tuple[int, str], gs.Constant] = {}
-        self._by_content: dict[bytes, gs.Constant] = {}
+        self._alike: dict[Hashable, list[gs.Constant]] = {}
         self._leaves: list[Term] = []
         self._by_taps: dict[tuple[int, int], Coded] = {}
 
@@ -88,12 +90,13 @@ class Operands:
 
         Several weights may have a part in common, as they do a shape, a bias or a factor.
         """
-        digest = blake2b(f"{values.dtype}{values.shape}".encode())
-        digest.update(np.ascontiguousarray(values).view(np.uint8).data)
-        content = digest.digest()
-        if content not in self._by_content:
-            self._by_content[content] = self.model.add_constant(self.model.fresh_name(hint), values)
-        return self._by_content[content]
+        raw = _bytes_of(values)
+        alike = self._alike.setdefault((values.dtype, values.shape, _sample(raw)), [])
+        for constant in alike:
+            if np.array_equal(_bytes_of(load_values(constant)), raw):
+                return constant
+        alike.append(self.model.add_constant(self.model.fresh_name(hint), values))
+        return alike[-1]
 
     def end_of_weight(self) -> None:
         """Let go of the leaves of a weight that is written: held on, the codes of all weights would be in memory."""
@@ -108,6 +111,15 @@ class Operands:
         if found is None:
             found = self._by_leaf[id(leaf), key] = self.shared(values, f"{name}.{key}")
         return found
+
+
+def _bytes_of(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+
+
+def _sample(raw: npt.NDArray[np.uint8]) -> bytes:
+    """What tells most arrays apart, all of a small one. A digest of all of a large one takes as long as writing it."""
+    return raw[:: 1 + len(raw) // _SAMPLE].tobytes()
 
 
 def _stored(key: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

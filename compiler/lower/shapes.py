@@ -31,22 +31,29 @@ def fold_shapes(model: Model) -> int:
     Tensors that are proven to have the same shape share the Shape node of the first: what is computed from it in
     every layer is then the same for all of them, which the runtime sees by itself.
     """
-    before, made = len(model.graph.nodes), dict[Dims, gs.Constant]()
+    before, made, dims = len(model.graph.nodes), dict[Dims, gs.Constant](), None
     # A target that is known may be what makes others known.
-    while found := _constant_targets(model):
-        computed = [node.inputs[1] for node, _ in found]
+    while nodes := [node for node in model.graph.nodes if _computes_target(node)]:
+        dims = dimensions(model)
+        found = [(node, target) for node in nodes if (target := _target(node, dims)) is not None]
+        if not found:
+            break
+        dims, computed = None, [node.inputs[1] for node, _ in found]
         for node, target in found:
             if target not in made:
                 made[target] = model.add_constant(model.fresh_name("regc.target"), np.array(target, np.int64))
             node.inputs[1] = made[target]
         sweep(model.graph, *computed)
-    _share_shapes(model)
+    _share_shapes(model, dims)
     return before - len(model.graph.nodes)
 
 
-def _share_shapes(model: Model) -> None:
+def _share_shapes(model: Model, dims: dict[str, Dims] | None) -> None:
+    """``dims``: those of the model as it is, where they are known already."""
     shapes = [node for node in model.graph.nodes if node.op == "Shape" and node.domain in STANDARD and not node.attrs]
-    dims = dimensions(model) if len(shapes) > 1 else {}
+    if len(shapes) < 2:
+        return
+    dims = dims or dimensions(model)
     first: dict[Dims, gs.Tensor] = {}
     kept, unread = _outputs(model.graph), list[gs.Tensor]()
     for node in shapes:
@@ -57,15 +64,6 @@ def _share_shapes(model: Model) -> None:
         redirect(output, shared)
         unread.append(output)
     sweep(model.graph, *unread)
-
-
-def _constant_targets(model: Model) -> list[tuple[gs.Node, Dims]]:
-    nodes = [node for node in model.graph.nodes if _computes_target(node)]
-    if not nodes:
-        return []
-    dims = dimensions(model)
-    targets = ((node, _target(node, dims)) for node in nodes)
-    return [(node, target) for node, target in targets if target is not None]
 
 
 def _computes_target(node: gs.Node) -> bool:

@@ -16,7 +16,6 @@ from regc.compiler.pipeline.paying import is_small, paying
 from regc.compiler.pipeline.planning import NO_PLANS, Plans, check_order, share_out
 from regc.compiler.pipeline.rewriting import Rewriting
 from regc.compiler.records import GateRecord, Progress, Recovered, SiteRecord, UnitsRecord
-from regc.compiler.removing import run_removal
 from regc.compiler.select import Selection
 from regc.compiler.sites import Scopes, Site, find_sites
 from regc.compiler.spec import check_types
@@ -88,7 +87,7 @@ class PassManager:
         self.target.check(model.opset)
         for pass_ in self.removing:
             self._settle(model, pass_)
-            self.units += run_removal(model, pass_, self.selection, inputs, self.callback)
+            self._remove(model, pass_, inputs)
         if not self.passes and self.recover is None:
             return []
         scopes = Scopes(model.graph)
@@ -102,6 +101,11 @@ class PassManager:
             from regc.compiler.gates import settle_gates  # noqa: PLC0415 - brings the verification along
 
             self.gates += settle_gates(model, self.watch, pass_.settles)
+
+    def _remove(self, model: Model, pass_: Pass, inputs: Mapping[str, Statistics] | Calibrate | None) -> None:
+        from regc.compiler.removing import run_removal  # noqa: PLC0415 - a tenth of all that is imported
+
+        self.units += run_removal(model, pass_, self.selection, inputs, self.callback)
 
     def _check_selectors(self, sites: Sequence[Site]) -> None:
         infos = [site.info for site in sites]

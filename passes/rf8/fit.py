@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import cache
 from math import isqrt
 from typing import NamedTuple
 
@@ -117,8 +118,12 @@ def candidates(octave: Float32) -> Iterator[Float32]:
         yield np.minimum(octave * step, np.float32(2.0**MAX_EXPONENT))
 
 
+@cache
 def _spread(columns: int) -> npt.NDArray[np.int64]:
-    """At most :data:`SAMPLE` of the columns, evenly but at no fixed distance, which would take always the same tap."""
+    """At most :data:`SAMPLE` of the columns, evenly but at no fixed distance, which would take always the same tap.
+
+    Not to be modified: the same for all weights of as many columns.
+    """
     count = min(columns, SAMPLE)
     edges = np.arange(count + 1) * columns // count
     return np.random.default_rng(0).integers(edges[:-1], edges[1:])

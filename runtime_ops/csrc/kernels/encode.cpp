@@ -33,6 +33,16 @@ void pack(const uint8_t (&codes)[kTile][kColumns], size_t blocks, uint8_t* packe
   }
 }
 
+// Adds the squares of what up to four neighbouring codes of a row miss to as many sums, for additions to one would wait
+// for each other.
+inline void add_missed(const uint8_t* codes, const float* weight, size_t count, float scale, const float* values,
+                       double (&sums)[kRF8Block]) {
+  for (size_t i = 0; i < count; ++i) {
+    const auto error = static_cast<double>(values[codes[i / 2 * 8 + i % 2]] * scale - weight[i]);
+    sums[i] += error * error;
+  }
+}
+
 // The step of the least error, the first of several.
 size_t best_step(const double* errors, const float* steps, size_t count) {
   size_t best = 0;
@@ -101,13 +111,12 @@ REGC_EXPORT int regc_rf8_missed(const float* weight, const float* scale, const u
   const size_t unit_row = ceil_div(columns, kRF8Block) * kUnit;
   for (size_t row = 0; row < rows; ++row) {
     const uint8_t* codes = packed + row / kTile * unit_row + row % kTile / 4 * 16 + row % 4 * 2;
-    double total = 0;
-    for (size_t k = 0; k < columns; ++k) {
-      const uint8_t code = codes[k / kRF8Block * kUnit + k % 4 / 2 * 8 + k % 2];
-      const float error = values[code] * scale[row] - weight[row * columns + k];
-      total += static_cast<double>(error) * static_cast<double>(error);
-    }
-    missed[row] = total;
+    const float* of_row = weight + row * columns;
+    double sums[kRF8Block] = {};
+    for (size_t k = 0; k + kRF8Block <= columns; k += kRF8Block, codes += kUnit)
+      add_missed(codes, of_row + k, kRF8Block, scale[row], values, sums);
+    add_missed(codes, of_row + columns - columns % kRF8Block, columns % kRF8Block, scale[row], values, sums);
+    missed[row] = sums[0] + sums[1] + sums[2] + sums[3];
   }
   return 0;
 }
