@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -22,6 +20,7 @@ import numpy.typing as npt
 
 from regc.runtime_ops import OperatorLibraryError, library_path
 from regc.runtime_ops.formats import rf8
+from regc.runtime_ops.threads import share
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -31,8 +30,6 @@ UInt8 = npt.NDArray[np.uint8]
 
 MOST_INPUTS, MOST_STEPS = 512, 16
 """Of a row that a scale is judged by, and scales that are tried."""
-_SHARED = 1 << 17
-"""Values from which on threads share the work, which takes them about 50 us to begin."""
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 _ARGUMENTS = {
     "regc_rf8_codes": (_POINTER, _SIZE, _POINTER, _POINTER),
@@ -63,7 +60,7 @@ def pack(weight: Float32, scale: Float32, thresholds: Int32) -> UInt8:
         given = _at(weight[rows]), _at(scale[rows]), count, columns, _at(thresholds)
         _call("regc_rf8_pack", *given, _at(packed[tile:]))
 
-    _share(weight, part)
+    share(rows, rf8.TILE, weight.size, part)
     return packed
 
 
@@ -83,7 +80,7 @@ def best_scales(weight: Float32, octave: Float32, inputs: Int64, steps: Float32)
         given = _at(weight[rows]), rows.stop - rows.start, weight.shape[1], _at(inputs), len(inputs)
         _call("regc_rf8_scales", *given, _at(steps), len(steps), _at(scale[rows]))
 
-    _share(weight, part)
+    share(len(weight), rf8.TILE, weight.size, part)
     return scale
 
 
@@ -97,7 +94,7 @@ def squared_error(weight: Float32, scale: Float32, codes: UInt8) -> float:
         size = rows.stop - rows.start, weight.shape[1]
         _call("regc_rf8_missed", *given, *size, _at(rf8.VALUES), _at(missed[rows]))
 
-    _share(weight, part)
+    share(len(weight), rf8.TILE, weight.size, part)
     return float(missed.sum())
 
 
@@ -109,27 +106,6 @@ def _plain(values: Float32) -> Float32:
 def _at(array: npt.NDArray[Any]) -> int:
     """Where its values begin; nothing is there of an array without values."""
     return int(array.ctypes.data)
-
-
-def _share(weight: Float32, part: Callable[[slice], None]) -> None:
-    """Run ``part`` over all rows: cut between tiles, one piece a core, where that is worth it."""
-    rows = len(weight)
-    cores = _cores() if weight.size >= _SHARED else 1
-    step = max(1, -(-rows // (rf8.TILE * cores))) * rf8.TILE
-    first, *others = (slice(start, min(start + step, rows)) for start in range(0, max(1, rows), step))
-    beside = [_pool().submit(part, piece) for piece in others]
-    part(first)
-    for one in beside:
-        one.result()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_cores(), "regc-encode")
 
 
 def _call(name: str, *arguments: int) -> None:

@@ -13,7 +13,8 @@ BYTES = 2
 """The wire type of messages, texts and bytes: their length, and then as many bytes."""
 _VARINT = 0
 _FIXED = {1: 8, 5: 4}
-_LONGEST_VARINT = 10
+_LONGEST = 70
+"""Bits of a number: ten bytes."""
 
 
 class Field(NamedTuple):
@@ -74,12 +75,13 @@ def prefix(message: type[Message], field: str, size: int) -> bytes:
 
 def _read_varint(content: Content, at: int, stop: int) -> tuple[int, int]:
     """A number, and where it ends."""
-    number = 0
-    for place, index in enumerate(range(at, min(stop, at + _LONGEST_VARINT))):
-        byte = content[index]
-        number |= (byte & 0x7F) << 7 * place
+    number = shift = 0
+    while at < stop and shift < _LONGEST:
+        byte = content[at]
+        number |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
         if byte < 0x80:
-            return number, index + 1
+            return number, at
     raise DecodeError("a number does not end")
 
 

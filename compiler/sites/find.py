@@ -25,6 +25,7 @@ from regc.compiler.sites.operators import Role, role_of, takes_weight
 from regc.compiler.sites.ties import tied_groups
 from regc.compiler.terms import Dense, Float32
 from regc.runtime_ops.ops import DOMAIN
+from regc.runtime_ops.threads import share
 
 _PRODUCTS = frozenset({"MatMul", "Gemm", "FusedMatMul", "FusedGemm"})
 _CONVOLUTIONS = frozenset({"Conv", "FusedConv"})
@@ -240,6 +241,10 @@ def _matrix(holder: Holder) -> Float32:
     if moved.flags.c_contiguous:
         return np.array(moved, np.float32, order="C")
     matrix = np.empty(moved.shape, np.float32)
-    for start in range(0, moved.shape[1], _STRIP):
-        matrix[:, start : start + _STRIP] = moved[:, start : start + _STRIP]
+
+    def fill(columns: slice) -> None:
+        for start in range(columns.start, columns.stop, _STRIP):
+            matrix[:, start : start + _STRIP] = moved[:, start : start + _STRIP]
+
+    share(moved.shape[1], _STRIP, moved.size, fill)
     return matrix

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regc.passes.rf8.fit import AUTHORS, NEAREST, STEPS, octave_scales
-from regc.runtime_ops import OperatorLibraryError, encoder
+from regc.runtime_ops import OperatorLibraryError, encoder, threads
 from regc.runtime_ops.formats import rf8
 
 from .packed import ISAS, isa
@@ -123,8 +123,8 @@ def test_threads_share_the_rows_without_a_change(monkeypatch: pytest.MonkeyPatch
     weight = random(203, 70)
     octave = octave_scales(weight, NEAREST)
     whole = _everything(weight, octave)
-    monkeypatch.setattr(encoder, "_SHARED", 1)
-    monkeypatch.setattr(encoder, "_cores", lambda: 5)
+    monkeypatch.setattr(threads, "SHARED", 1)
+    monkeypatch.setattr(threads, "_cores", lambda: 5)
     for one, other in zip(whole, _everything(weight, octave), strict=True):
         np.testing.assert_array_equal(one, other)
 
