@@ -38,8 +38,8 @@ def run_removal(
     Raises:
         UsageError: a selector that matches no weight.
     """
-    if settle_branches(model):
-        fold_joined(model)
+    settle_branches(model)
+    fold_joined(model)
     fold_bounds(model, dimensions(model))
     fold_shapes(model)
     sites = find_sites(model, Scopes(model.graph))

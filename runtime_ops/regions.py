@@ -70,11 +70,17 @@ class Region:
 
 
 EVERYWHERE = Region()
+TERNARY = Region(times=((1, 0.062, 0.0), (8, 0.13, 0.0), (32, 0.182, 0.0), (128, 0.238, 0.0)))
+"""Over MatMul, with int8 activations, as in the README."""
 CONVOLUTION = Region(least_inputs=64)
 """Over Conv: kernels of 3x3 are 1.6 to 3.4 times as fast, of 1x1 from 64 inputs on 1.2 to 2.8, below 0.93 to 1.5."""
-SPARSE = Region(uses=((ANY, 0.8),))
+SPARSE = Region(
+    uses=((ANY, 0.8),),
+    times=((1, 0.0, 1.12), (8, 0.01, 0.93), (32, 0.03, 0.78), (128, 0.08, 0.9)),
+)
 """Over MatMul, of 90, 70 and 50 % in blocks of 16x1: 0.93, 1.19 and 1.69 times as fast for a row, 1.17, 1.49 and 2.05
-for 8, 1.03, 1.32 and 2.5 for 32, 1.08, 1.39 and 2.2 for 128; blocks of 16x16 are a tenth faster."""
+for 8, 1.03, 1.32 and 2.5 for 32, 1.08, 1.39 and 2.2 for 128; blocks of 16x16 are a tenth faster. Times are lines
+through those of 50, 30 and 10 %, means over 768x3072, 2048x5632, 4096x4096 and 4096x11008."""
 SPARSE_RF8 = Region(
     uses=((1, 0.7), (ANY, 0.3)),
     blocks=((2, ((1, 0.7), (3, 0.3), (ANY, 0.5))), (4, ((1, 0.7), (3, 0.5), (ANY, 0.7)))),

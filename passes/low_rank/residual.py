@@ -35,7 +35,7 @@ from regc.passes.group_sparse.envelope import largest
 from regc.passes.group_sparse.term import BlockSparse, packed_nbytes
 from regc.passes.low_rank.fit import Float32, Float64, Spectrum, energy_floor, factors, spectrum
 from regc.passes.low_rank.rounding import rounded
-from regc.passes.low_rank.speed import BLOCKS, TERNARY
+from regc.passes.low_rank.speed import beside_share
 from regc.passes.ternary import fit as squares
 from regc.passes.ternary import second_order
 from regc.passes.ternary.term import TernaryTerm, nbytes
@@ -110,11 +110,14 @@ class Fitted(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """What is asked for: the best of some kinds, fitted in turn with the factors so many times."""
+    """What is asked for: the best of some kinds, fitted in turn with the factors so many times, for products of so many
+    ``rows`` (None: that is not known).
+    """
 
     kinds: tuple[Kind, ...]
     rounds: int
     pays: Pays
+    rows: int | None = None
 
 
 def with_residual(seen: Seen, rank: int, asked: Residual) -> Fitted | None:
@@ -151,8 +154,8 @@ def in_turn(
 def _ternary(seen: Seen, rank: int, asked: Residual) -> Iterator[Fitted]:
     inputs = seen.shape[1]
     fitting = (seen.nbytes(rank) - nbytes(seen.shape, inputs)) // seen.nbytes(1)
-    falling = range(fitting, 0, -1)
-    place = bisect_left(falling, True, key=lambda lower: asked.pays(lower, TERNARY))  # each may have to be timed
+    falling, time = range(fitting, 0, -1), beside_share("TernaryMatMul", asked.rows)
+    place = bisect_left(falling, True, key=lambda lower: asked.pays(lower, time))  # each may have to be timed
     if place < len(falling):
         most = falling[place]
         lower = rounded(most, lambda near: near <= most)
@@ -173,7 +176,8 @@ def _blocks(seen: Seen, rank: int, asked: Residual) -> Iterator[Fitted]:
     for share in SHARES:
         lower = rounded(max(1, round((1 - share) * rank)), lambda near: 0 < near < rank)
         count = (seen.nbytes(rank) - seen.nbytes(lower) - empty) // (block - empty)
-        if count > 0 and asked.pays(lower, BLOCKS * count * TILE / seen.values.size):
+        time = beside_share("BlockSparseMatMul", asked.rows, count * TILE / seen.values.size)
+        if count > 0 and asked.pays(lower, time):
             choices = (_Blocks(gram, count, lift) for lift in (True, False))
             tried += [(in_turn(seen, lower, 1, choice.of).error, lower, choice) for choice in choices]
     if tried:

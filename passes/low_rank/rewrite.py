@@ -171,7 +171,7 @@ class LowRank(Pass):
         if self.residual is None or not isinstance(term, Product) or not site.multiplied:
             return term
         kinds = KINDS if self.residual == "auto" else (self.residual,)
-        return beside(term, weight, inputs, Residual(kinds, self.refine, partial(self._pays, site)))
+        return beside(term, weight, inputs, Residual(kinds, self.refine, partial(self._pays, site), site.rows))
 
     def _factored(self, weight: Dense, site: SiteInfo, inputs: Statistics | None) -> Product | Separable | Refusal:
         gram = None if inputs is None else inputs.gram

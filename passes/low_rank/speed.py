@@ -16,6 +16,7 @@ counts, :mod:`regc.passes.low_rank.measured` times it (``pays=measured``).
 from __future__ import annotations
 
 from regc.passes.low_rank.measured import measured_share
+from regc.runtime_ops import ops
 
 NODE = 1 << 15
 """Multiply-adds that a node costs before it has computed anything."""
@@ -23,12 +24,6 @@ ROWS = 32
 """Rows of a product where the model does not say how many."""
 LEAST = 0.9
 """Times above this share of one product's are not less: they differ more from machine to machine."""
-TERNARY = 0.25
-"""The time of a product with a ternary weight by that of the float32 one: 0.06 with one row, 0.18 with 32, 0.24 with
-128 (README). Added to another product, the sum is part of it."""
-BLOCKS = 1.2
-"""The time of a product with blocks of 16x1 by that of the whole weight, times the share of it that they are: 1.2 with
-one row, 0.9 to 1 with more (:data:`regc.runtime_ops.regions.SPARSE`)."""
 
 
 def time_share(
@@ -44,3 +39,12 @@ def time_share(
         return beside + found
     nodes = 2 if beside else 1
     return beside + (rank * sum(shape) + nodes * NODE / max(1, rows or ROWS)) / max(1, shape[0] * shape[1])
+
+
+def beside_share(operator: str, rows: int | None, share: float = 1.0) -> float:
+    """The time of a product of an operator that uses this share of a weight, by that of one with the whole weight.
+
+    Added to another product, the sum is part of it. Where the operator's time is not known it is taken for the share.
+    """
+    speed = ops.OPERATORS[operator].region.speed(rows or ROWS, share)
+    return share if speed is None else 1 / speed

@@ -27,6 +27,7 @@ PRODUCTS = (
         "magnitude and the sums are exact integers. A row with NaN or infinity gives a row of NaN.",
         lambda b: bodies.integer_matmul(b, bodies.ternary_levels(b)),
         since_opset=11,
+        region=regions.TERNARY,
     ),
     Operator(
         "TernaryMatMulFloat",

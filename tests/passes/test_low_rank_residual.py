@@ -17,6 +17,7 @@ from regc.compiler.terms import Dense, Product, Sum, relative_error
 from regc.passes import LowRank
 from regc.passes.group_sparse.term import BlockSparse
 from regc.passes.low_rank.residual import KINDS, Residual, Seen, in_turn, with_residual
+from regc.passes.low_rank.speed import beside_share
 from regc.passes.ternary.term import TernaryTerm
 from support import model, normal, op_types, run
 
@@ -182,3 +183,11 @@ def test_stock_has_nothing_fast_for_it(seen: bool) -> None:
 def test_options_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="low-rank: re"):
         LowRank(**options)  # type: ignore[arg-type]
+
+
+def test_what_is_beside_factors_takes_as_long_as_its_operator_does() -> None:
+    times = [beside_share("TernaryMatMul", rows) for rows in (1, 8, 32, 128)]
+    assert times == sorted(times)
+    assert beside_share("TernaryMatMul", None) == times[2]
+    assert beside_share("BlockSparseMatMul", 1, 0.25) < 0.5 * beside_share("BlockSparseMatMul", 1, 0.75)
+    assert beside_share("RF8MatMul", 1, 0.25) == 0.25  # not known

@@ -61,9 +61,13 @@ RECURRENT = """g (float[b, 3, t] x, float[2, n, 4] state) => (float[s, 1, n, 4] 
 
 
 def recurrent(opset: int = 17) -> onnx.ModelProto:
-    weights = {"filters": normal(6, 3, 2), "shifts": normal(6), "w": normal(16, 6), "r": normal(1, 16, 4, seed=1)}
-    weights["shifts"][2] = -1e3
-    return model(RECURRENT, opset=opset, nothing=np.zeros((1, 1, 1, 4), np.float32), **weights)
+    return model(RECURRENT, opset=opset, nothing=np.zeros((1, 1, 1, 4), np.float32), **weights())
+
+
+def weights() -> dict[str, Array]:
+    found = {"filters": normal(6, 3, 2), "shifts": normal(6), "w": normal(16, 6), "r": normal(1, 16, 4, seed=1)}
+    found["shifts"][2] = -1e3
+    return found
 
 
 def feed(seed: int) -> dict[str, Array]:
@@ -95,6 +99,32 @@ def test_what_a_recurrent_operator_reads_behind_them_is_removed() -> None:
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_what_a_recurrent_operator_reads_is_joined_without_branches_as_well() -> None:
+    proto = model(
+        """g (float[b, 3, t] x) => (float[s, 1, b, 4] y) {
+            c = Conv (x, filters, shifts)
+            u = Relu (c)
+            steps = Transpose <perm = [2, 0, 1]> (u)
+            zero = Constant <value = int64[1] {0}> ()
+            cut = Constant <value = int64[1] {4}> ()
+            end = Constant <value = int64[1] {16}> ()
+            part_0 = Slice (w, zero, cut, zero)
+            part_1 = Slice (w, cut, end, zero)
+            ordered = Concat <axis = 0> (part_1, part_0)
+            w3 = Unsqueeze (ordered, zero)
+            y = LSTM <hidden_size: int = 4> (steps, w3, r)
+        }""",
+        **weights(),
+    )
+    x = {"x": feed(9)["x"]}
+    result = compile_model(proto, "neuron-mask{keep=1}", calibration=[{"x": feed(seed)["x"]} for seed in range(3)])
+    assert {record.name: record.kept for record in result.report.removed} == {"filters": 5}
+    smaller = result.model.to_proto()
+    onnx.checker.check_model(smaller, full_check=True)
+    for wanted, found in zip(run(proto, x), run(smaller, x), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -104,14 +134,10 @@ def test_what_a_recurrent_operator_reads_behind_them_is_removed() -> None:
 )
 def test_branches_that_a_run_may_take_stay(change: tuple[str, str]) -> None:
     assert change[0] in RECURRENT
-    proto = model(RECURRENT.replace(*change), nothing=np.zeros((1, 1, 1, 4), np.float32), **weights_only())
+    proto = model(RECURRENT.replace(*change), nothing=np.zeros((1, 1, 1, 4), np.float32), **weights())
     opened = from_proto(proto)
     settle_branches(opened)
     assert "If" in op_types(opened.to_proto())
-
-
-def weights_only() -> dict[str, Array]:
-    return {"filters": normal(6, 3, 2), "shifts": normal(6), "w": normal(16, 6), "r": normal(1, 16, 4, seed=1)}
 
 
 def test_a_branch_that_gives_a_tensor_from_outside_is_replaced_by_it() -> None:
