@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,14 @@ class Batch:
 
     inputs: Inputs
     targets: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A batch that is made when it is taken, by any thread, and its ``share`` of the samples of a step."""
+
+    take: Callable[[], Batch]
+    share: float
 
 
 @dataclass(frozen=True)
@@ -82,14 +90,26 @@ class Batches:
         )
         return replace(batches, targets=batches._taught())
 
-    def steps(self, rng: np.random.Generator, begin: int = 0) -> Iterator[list[Batch]]:
-        """Batches to train on, without end; a step may take several, one after the other. The first ``begin`` steps are
-        passed over.
+    def steps(self, rng: np.random.Generator, begin: int = 0, parts: int = 1) -> Iterator[list[Part]]:
+        """What to train on, without end; a step may take several batches, or one in several ``parts``. The first
+        ``begin`` steps are passed over.
         """
         for number, pieces in enumerate(self._pieces(rng)):
             mixed = [self.mix(self._inputs(*piece), rng) if self.mix is not None else None for piece in pieces]
             if number >= begin:
-                yield [self._taken(*piece, other) for piece, other in zip(pieces, mixed, strict=True)]
+                cut = parts if len(pieces) < parts else 1
+                share = 1 / len(pieces)
+                yield [
+                    p for piece, other in zip(pieces, mixed, strict=True) for p in self._cut(piece, other, cut, share)
+                ]
+
+    def _cut(self, piece: Piece, mixed: Inputs | None, parts: int, share: float) -> Iterator[Part]:
+        """A batch with a share of a step, in at most so many parts; with ``mixed`` inputs in the place of its own."""
+        group, chosen = piece
+        places = _cut(np.arange(len(chosen)), -(-len(chosen) // parts)) if self.split else [np.arange(len(chosen))]
+        for some in places:
+            other = None if mixed is None else _rows(mixed, some) if self.split else mixed
+            yield Part(partial(self._taken, group, chosen[some], other), share * len(some) / len(chosen))
 
     def _pieces(self, rng: np.random.Generator) -> Iterator[list[Piece]]:
         """What a step takes, without end."""
@@ -131,7 +151,7 @@ class Batches:
 
     def _inputs(self, group: int, chosen: Indices) -> Inputs:
         inputs = self.groups[group]
-        return {name: values[torch.from_numpy(chosen)] for name, values in inputs.items()} if self.split else inputs
+        return _rows(inputs, chosen) if self.split else inputs
 
     def _taken(self, group: int, chosen: Indices, mixed: Inputs | None = None) -> Batch:
         """A batch; with ``mixed`` inputs in the place of its own the teacher is asked about those that differ."""
@@ -160,6 +180,10 @@ class Batches:
             if nbytes > MEMORY:
                 return None
         return tuple(found)
+
+
+def _rows(inputs: Inputs, chosen: Indices) -> Inputs:
+    return {name: values[torch.from_numpy(chosen)] for name, values in inputs.items()}
 
 
 def _cut(indices: Indices, size: int) -> list[Indices]:

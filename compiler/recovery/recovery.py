@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,22 @@ from torch import Tensor
 from regc.compiler.errors import RegcError, UsageError
 from regc.compiler.feeds.apart import Apart
 from regc.compiler.feeds.inputs import Feed
+from regc.compiler.feeds.mixing import tables_of
 from regc.compiler.model import Model
 from regc.compiler.records import Progress, Recovered
 from regc.compiler.recovery.batches import Batches, Inputs, Mix, splits
+from regc.compiler.recovery.beside import running_on
 from regc.compiler.recovery.blends import blended
 from regc.compiler.recovery.labels import NAME, PILOT, labelled, weight_of
 from regc.compiler.recovery.losses import Distance
 from regc.compiler.recovery.network import Changes, feeds_of
 from regc.compiler.recovery.objective import Objective
-from regc.compiler.recovery.options import Recover
+from regc.compiler.recovery.options import WORDS_RATE, Recover
 from regc.compiler.recovery.student import Starts, Student, frozen, parameter_groups, stored_in, trainable
 from regc.compiler.recovery.teaching import network_of, teaching
 from regc.compiler.recovery.tokens import Tokens
 from regc.compiler.recovery.train import Curve, Training, judge
-from regc.compiler.recovery.writing import Writing
+from regc.compiler.recovery.writing import Writing, logits_of
 from regc.compiler.sites import Site
 from regc.compiler.terms import Term
 
@@ -68,7 +69,7 @@ def recover(
     Raises:
         RegcError: nothing of the model can be run or trained.
     """
-    with _threads(threads):
+    with running_on(threads):
         recovery = _Recovery(
             model=model,
             original=original or model,
@@ -101,10 +102,12 @@ class _Recovery:
             raise RegcError("recovery needs calibration inputs, and there are none; give some by --calibration")
         if options.labels is not None:
             feeds = labelled(feeds, options.labels)
-        self.model, self.terms, self.sites, self.options, self.mask = model, terms, sites, options, mask
+        self.model, self.terms, self.sites, self.mask = model, terms, sites, mask
         self.dense = [sites[name] for name in dense if stored_in(model, sites[name])]
         used = [*(sites[name] for name in terms), *self.dense]
         self.features, self.teacher = teaching(original, model, used, feeds_of(feeds[0]))
+        words = options.rate is None and self._predicts_words(feeds_of(feeds[0]))
+        self.options = replace(options, rate=WORDS_RATE) if words else options
         split = bool(self.features.all) and splits(self._teach, feeds)
         mix, self.writing = _mixing(model, feeds, options, split=split)
         self.batches = Batches.of(
@@ -117,6 +120,12 @@ class _Recovery:
         )
         names = tuple(tensor.name for tensor in self.features.outputs)
         self.distance = Distance(len(self.features.hidden), names, options.outputs)
+
+    def _predicts_words(self, inputs: Inputs) -> bool:
+        """Whether an output has a number for each word that there is, at each word that there is."""
+        given = self._teach(inputs)[len(self.features.hidden) :]
+        tables = tables_of(self.model.graph)
+        return any(logits_of(given, (*inputs[name].shape, rows)) is not None for name, rows in tables.items())
 
     def run(self, starts: Starts, callback: Callable[[Progress], None]) -> tuple[dict[str, Term], Recovered]:
         training, left = self._trainables(starts)
@@ -149,7 +158,7 @@ class _Recovery:
         student = self._student(starts)
         still = options.moving and not student.loosen()
         objective = self._objective(fixed, student, labels)
-        groups = parameter_groups(student, options.rate)
+        groups = parameter_groups(student, options.pace)
         if self.writing is not None:
             self.writing.student = objective.network
         lesson = objective.lesson(options)
@@ -215,13 +224,3 @@ def _mixing(model: Model, feeds: Sequence[Feed], options: Recover, *, split: boo
         return inputs if writing is None else writing.mixed(inputs, rng)
 
     return (mix if share or writing is not None else None), writing
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from regc.compiler.recovery import checkpoint
-from regc.compiler.recovery.batches import Batch, Batches
+from regc.compiler.recovery.batches import Batch, Batches, Part
+from regc.compiler.recovery.beside import Beside
 from regc.compiler.recovery.options import Recover
 from regc.compiler.recovery.trainable import Trainable
 
@@ -68,7 +69,8 @@ class Training:
         lesson: Callable[[Batch], Tensor],
     ) -> None:
         self.student, self.loss, self.batches, self.options = student, loss, batches, options
-        self.lesson = lesson
+        alone = options.chain > 0 or options.moving  # both change the student while it runs
+        self.beside = Beside(lesson, list(student.parameters()), 1 if alone else torch.get_num_threads())
         self.weights = [module for module in student.modules() if isinstance(module, Trainable)]
         self.optimizer = torch.optim.AdamW(list(groups), betas=(0.9, 0.95), weight_decay=0.0, fused=True)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -86,7 +88,7 @@ class Training:
         best, least, looked = first, judge(self.loss, self.batches), 0.0
         self.curve.losses.append(least)
         rose, saved, settled = 0, begun, self._settled(0.0)
-        steps = self.batches.steps(np.random.default_rng(self.options.seed), self.curve.steps)
+        steps = self.batches.steps(np.random.default_rng(self.options.seed), self.curve.steps, self.beside.count)
         before = self._spent
         while (done := self._done()) < 1 and rose < PATIENCE:
             self._step(next(steps), done)
@@ -103,6 +105,7 @@ class Training:
                 self._save()
                 saved = time.monotonic()
             tell(min(1.0, done), f"loss {self.curve.losses[-1]:.4f}, at first {self.curve.losses[0]:.4f}")
+        self.beside.close()
         self.curve.ended = "early, for it got no better" if rose >= PATIENCE else "as planned"
         self._blend(first, best, least)
         self.curve.seconds = before + time.monotonic() - begun
@@ -115,7 +118,7 @@ class Training:
     def _stepped(self, done: float) -> None:
         """Tell the weights how far the training is."""
         for weight in self.weights:
-            weight.stepped(min(1.0, done), self.options.rate * _factor(min(1.0, done)))
+            weight.stepped(min(1.0, done), self.options.pace * _factor(min(1.0, done)))
 
     def _settled(self, done: float) -> bool:
         """Whether all weights have their final sizes, so that a state may be the best one."""
@@ -125,13 +128,12 @@ class Training:
         steps = self.curve.steps / self.options.steps if self.options.steps is not None else 0.0
         return max(steps, self._spent / self._seconds)
 
-    def _step(self, batches: Sequence[Batch], done: float) -> None:
+    def _step(self, parts: Sequence[Part], done: float) -> None:
         factor = _factor(done)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimizer.zero_grad(set_to_none=True)
-        for batch in batches:
-            (self.lesson(batch) / len(batches)).backward()
+        self.beside.backward(parts)
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
         self.curve.steps += 1

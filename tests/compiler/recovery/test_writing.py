@@ -12,6 +12,7 @@ import torch
 from regc.compiler import Recover, UsageError, compile_model
 from regc.compiler.model import from_proto as load_proto
 from regc.compiler.recovery.network import Network
+from regc.compiler.recovery.options import RATE, WORDS_RATE
 from regc.compiler.recovery.writing import WRITTEN, Writing
 from support import Array, model, normal
 
@@ -51,6 +52,18 @@ def test_a_language_model_recovers_on_its_own_texts() -> None:
     passes = "ternary{group=16,method=lloyd,include=op:MatMul}"
     result = compile_model(language_model(), passes, calibration=[{"ids": IDS}], recover=options)
     assert result.recovered is not None and result.recovered.after < 0.9 * result.recovered.before
+
+
+def test_what_predicts_words_takes_longer_steps() -> None:
+    def curve(proto: onnx.ModelProto, rate: float | None) -> tuple[float, ...]:
+        options, passes = Recover(steps=4, rate=rate), "ternary{group=16,method=lloyd,include=op:MatMul}"
+        result = compile_model(proto, passes, calibration=[{"ids": IDS}], recover=options)
+        assert result.recovered is not None
+        return result.recovered.curve
+
+    assert curve(language_model(), None) == curve(language_model(), WORDS_RATE) != curve(language_model(), RATE)
+    classes = model(TEXT.replace("256] logits", "16] logits"), **WEIGHTS | {"w2": normal(64, 16, seed=2)})
+    assert curve(classes, None) == curve(classes, RATE) != curve(classes, WORDS_RATE)
 
 
 @pytest.mark.parametrize("rows", [{}, {"ids": 256, "kinds": 300}])
