@@ -3,12 +3,12 @@
     python -m benchmarks.gpu_check [--quick] [--formats F,F] [--model FILE [--sizes S]...] [--json FILE] [--emulate]
 
 Needs nvcc, NumPy, and torch with CUDA; regc need not be installed. What is right: every format, ending and type, few
-rows and many, and lookups of rows, against NumPy, bit for bit for int8 activations and for lookups; and, where this
-ONNX Runtime has the CUDA provider, every operator against the CPU's, also in a CUDA graph. How fast: products of one to
-512 rows beside cuBLAS in float16, with the bandwidth of copying in the same run, and, within ONNX Runtime, beside
-MatMulNBits with 4 bits; distinct weights beyond the L2 cache, in CUDA graphs, timed by events of the device. Formats
-with mistakes are not timed. Last, without ``--quick``, whole models (benchmarks.gpu_models): a decoder in the shape of
-a billion weights and the small encoder of benchmarks.encoder, or ``--model``.
+rows and many, infinities and NaN, and lookups of rows, against NumPy, bit for bit for int8 activations and for lookups;
+and, where this ONNX Runtime has the CUDA provider, every operator against the CPU's, also in a CUDA graph. How fast:
+products of one to 512 rows beside cuBLAS in float16, with the bandwidth of copying in the same run, and, within ONNX
+Runtime, beside MatMulNBits with 4 bits; distinct weights beyond the L2 cache, in CUDA graphs, timed by events of the
+device. Formats with mistakes are not timed. Last, without ``--quick``, whole models (benchmarks.gpu_models): a decoder
+in the shape of a billion weights and the small encoder of benchmarks.encoder, or ``--model``.
 
 Every step is a process of its own, with a time limit: a fault of the device, or a hang, ends that step alone. What is
 found is printed at once. At the end there is a list of all steps, with the last lines of those that failed; the file
