@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
 
-Content = bytes | mmap.mmap
 BYTES = 2
 """The wire type of messages, texts and bytes: their length, and then as many bytes."""
 _VARINT = 0
@@ -27,20 +25,21 @@ class Field(NamedTuple):
     stop: int
 
 
-def fields(content: Content, start: int, stop: int) -> Iterator[Field]:
-    """The fields of the message that takes ``content[start:stop]``.
+def fields(file: IO[bytes], start: int, stop: int) -> Iterator[Field]:
+    """The fields of the message that a file has from ``start`` to ``stop``, of which values are not read.
 
     Raises:
         DecodeError: it is no message, or ends within a field.
     """
     at = start
     while at < stop:
-        begin, (tag, at) = at, _read_varint(content, at, stop)
+        file.seek(at)
+        begin, (tag, at) = at, _read_varint(file, at, stop)
         kind = tag & 7
         if kind == BYTES:
-            size, at = _read_varint(content, at, stop)
+            size, at = _read_varint(file, at, stop)
         elif kind == _VARINT:
-            size = _read_varint(content, at, stop)[1] - at
+            size = _read_varint(file, at, stop)[1] - at
         elif kind in _FIXED:
             size = _FIXED[kind]
         else:
@@ -51,16 +50,22 @@ def fields(content: Content, start: int, stop: int) -> Iterator[Field]:
         at += size
 
 
-def rewritten(content: Content, start: int, stop: int, rewrite: Callable[[Field], bytes | None]) -> bytes:
-    """The message that takes ``content[start:stop]`` with other bytes for fields, tags included; None: as they are."""
+def rewritten(file: IO[bytes], start: int, stop: int, rewrite: Callable[[Field], bytes | None]) -> bytes:
+    """The message from ``start`` to ``stop`` with other bytes for fields, tags included; None: as they are."""
     pieces: list[bytes] = []
     copied = start
-    for field in fields(content, start, stop):
+    for field in fields(file, start, stop):
         new = rewrite(field)
         if new is not None:
-            pieces += content[copied : field.begin], new
+            pieces += piece(file, copied, field.begin), new
             copied = field.stop
-    return b"".join([*pieces, content[copied:stop]])
+    return b"".join([*pieces, piece(file, copied, stop)])
+
+
+def piece(file: IO[bytes], start: int, stop: int) -> bytes:
+    """The bytes of a file from ``start`` to ``stop``."""
+    file.seek(start)
+    return file.read(stop - start)
 
 
 def number_of(message: type[Message], field: str) -> int:
@@ -73,14 +78,13 @@ def prefix(message: type[Message], field: str, size: int) -> bytes:
     return _varint(number_of(message, field) << 3 | BYTES) + _varint(size)
 
 
-def _read_varint(content: Content, at: int, stop: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+def _read_varint(file: IO[bytes], at: int, stop: int) -> tuple[int, int]:
+    """The number at ``at``, where the file is, and where it ends."""
     number = shift = 0
-    while at < stop and shift < _LONGEST:
-        byte = content[at]
-        number |= (byte & 0x7F) << shift
+    while at < stop and shift < _LONGEST and (byte := file.read(1)):
+        number |= (byte[0] & 0x7F) << shift
         shift, at = shift + 7, at + 1
-        if byte < 0x80:
+        if byte[0] < 0x80:
             return number, at
     raise DecodeError("a number does not end")
 
