@@ -1,6 +1,6 @@
 """What `python -m benchmarks.kernels --json` found, as the table and the picture of the README.
 
-python -m benchmarks.summary results.json [--threads 1] [--plot kernels.svg]
+python -m benchmarks.summary results.json [--threads 1] [--over "int8 dynamic"] [--plot kernels.svg]
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from benchmarks.speeds import Speed, summarize
 @click.command()
 @click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--threads", default=1, show_default=True)
+@click.option("--over", default="float32", show_default=True, help="The contender that others are compared with.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw a picture, as SVG.")
-def main(results: Path, threads: int, plot: Path | None) -> None:
-    """Print the speed over float32 as a Markdown table."""
+def main(results: Path, threads: int, over: str, plot: Path | None) -> None:
+    """Print the speed over float32, or over another contender, as a Markdown table."""
     found = [r for r in json.loads(results.read_text()) if r["threads"] == threads]
     if not found:
         raise click.UsageError(f"{results} has no result with {threads} threads")
-    speeds = summarize(found)
+    if over not in {r["contender"] for r in found}:
+        raise click.UsageError(f"{results} has no result of {over}, only of {sorted({r['contender'] for r in found})}")
+    speeds = summarize(found, over)
     print(markdown(speeds))
     if plot is not None:
         shapes = dict.fromkeys(r["shape"] for r in found)

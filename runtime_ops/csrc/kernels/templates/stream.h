@@ -63,19 +63,18 @@ inline void int8_stream(const MatMulTask& task) {
 // Sums of one float32 row over T tiles.
 template <class Format, int T>
 REGC_INLINE void float_row(const Matrix& w, const uint8_t* x, size_t tile, F16 (&sum)[T]) {
-  constexpr size_t kAhead = 1024;
-  const size_t stride = w.blocks * kUnit;
+  constexpr size_t kAhead = 1024;  // of RF8 4096x4096, one row reads 14.4 GB/s so, and with 2048 13.2
+  const Streams<T> streams{tile_codes(w, tile), w.blocks * kUnit, w.blocks};
   for (size_t g = 0; g < w.groups; ++g) {
     typename Format::Group group[T];
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) group[t] = Format::group(w, tile + static_cast<size_t>(t), g);
     for (size_t block = g * w.group_blocks; block < group_end(w, g); ++block) {
-      const uint8_t* codes = tile_codes(w, tile) + block * kUnit;
+      streams.template fetch<kAhead>(block);
       const uint8_t* x_block = x + block * Format::kSteps * 4;
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) {
-        __builtin_prefetch(codes + static_cast<size_t>(t) * stride + kAhead);
-        Format::each(codes + static_cast<size_t>(t) * stride, group[t], [&](size_t k, F16 weight) {
+        Format::each(streams.at(block, t), group[t], [&](size_t k, F16 weight) {
           sum[t] = fma_f(weight, FloatSteps::fill(x_block + 4 * k), sum[t]);
         });
       }
