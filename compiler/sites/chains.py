@@ -20,6 +20,8 @@ from regc.compiler.sites.layout import Layout, Reshape, Shape, Transpose
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 STANDARD = protos.STANDARD | {None}
 """The names of the standard domain, as nodes of GraphSurgeon have them."""
+_NUMBERS = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+"""Attributes of Constant that are no tensors, and the types of what they give."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,16 @@ def numpy_type(dtype: Any) -> np.dtype[Any]:
 
 
 def constant_of(tensor: gs.Tensor) -> gs.Constant | None:
-    """The constant that a tensor is or that a Constant node gives it; None for any other tensor."""
+    """The constant that a tensor is or that a Constant node gives it, as a tensor or as numbers; None for any other."""
     if isinstance(tensor, gs.Constant):
         return tensor
     producer = tensor.inputs[0] if tensor.inputs else None
-    value = producer.attrs.get("value") if producer is not None and producer.op == "Constant" else None
-    return value if isinstance(value, gs.Constant) else None
+    for name, value in producer.attrs.items() if producer is not None and producer.op == "Constant" else ():
+        if isinstance(value, gs.Constant):
+            return value
+        if name in _NUMBERS and isinstance(value, (int, float, list)):  # else an attribute of a function
+            return gs.Constant(tensor.name, np.array(value, _NUMBERS[name]))
+    return None
 
 
 def trace(tensor: gs.Tensor) -> Chain | None:

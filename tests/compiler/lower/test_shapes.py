@@ -17,12 +17,19 @@ ONES = (
     "rest = Constant<value = int64[1] {-1}>() eight = Constant<value = int64[1] {8}>() "
     "width = Constant<value = int64[1] {32}>() "
 )
+NUMBERS = (
+    "zero = Constant<value_int: int = 0>() one = Constant<value_int: int = 1>() "
+    "axis = Constant<value_ints: ints = [0]>() rest = Constant<value_ints: ints = [-1]>() "
+    "eight = Constant<value_ints: ints = [8]>() width = Constant<value_ints: ints = [32]>() "
+)
 SIZES = "t = Shape(x) b0 = Gather(t, zero) s0 = Gather(t, one) b = Unsqueeze(b0, axis) s = Unsqueeze(s0, axis) "
 
 
-def graph(nodes: str, more: str = "", outputs: str = "y", *, opset: int = 17, **weights: Array) -> onnx.ModelProto:
+def graph(
+    nodes: str, more: str = "", outputs: str = "y", *, opset: int = 17, constants: str = ONES, **weights: Array
+) -> onnx.ModelProto:
     tail = ", ".join(f"float[{name}0, {name}1, {name}2] {name}" for name in outputs.split())
-    return model(f"g (float[b, s, 32] x{more}) => ({tail}) {{ {ONES}{SIZES}{nodes} }}", opset=opset, **weights)
+    return model(f"g (float[b, s, 32] x{more}) => ({tail}) {{ {constants}{SIZES}{nodes} }}", opset=opset, **weights)
 
 
 def folded(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -46,13 +53,14 @@ def targets(proto: onnx.ModelProto) -> list[list[int] | None]:
     return [known.get(node.input[1]) for node in proto.graph.node if node.op_type == "Reshape"]
 
 
-def test_heads_are_split_and_joined() -> None:
+@pytest.mark.parametrize("constants", [ONES, NUMBERS], ids=["tensors", "numbers"])
+def test_heads_are_split_and_joined(constants: str) -> None:
     nodes = (
         "split = Concat<axis = 0>(b, s, rest, eight) h = Reshape(x, split) h2 = Transpose<perm = [0, 2, 1, 3]>(h) "
         "k = Transpose<perm = [0, 1, 3, 2]>(h2) a0 = MatMul(h2, k) a = Softmax<axis = -1>(a0) c = MatMul(a, h2) "
         "d = Transpose<perm = [0, 2, 1, 3]>(c) join = Concat<axis = 0>(b, s, width) y = Reshape(d, join)"
     )
-    proto = graph(nodes)
+    proto = graph(nodes, constants=constants)
     small = folded(proto)
     assert targets(small) == [[0, 0, -1, 8], [0, 0, 32]]
     assert not {"Shape", "Gather", "Unsqueeze", "Concat"} & set(op_types(small))
