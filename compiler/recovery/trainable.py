@@ -131,7 +131,7 @@ class _Levels(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, axes: tuple[int, ...], steps: int) -> Tensor:
         step = x.abs().amax(axes, keepdim=True).clamp(min=1e-30) / steps
-        return torch.round(x / step).mul_(step)
+        return (x / step).round_().mul_(step)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
