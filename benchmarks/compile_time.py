@@ -11,7 +11,13 @@ How long a graph takes depends on its nodes, and how long weights take on their 
 models of few nodes, of eight and of sixteen large weights. What twice the layers or weights take longer tells which
 disk takes as long to read the model and to write the result: slower ones limit RF8.
 
-MEASURED
+Measured on two cores that others used, too (the start alone took 0.67 s, 0.32 s otherwise), and a disk that copies
+1 GB/s: 24 layers take 1.24 s beyond the start and sixteen weights 0.72 s, copies 0.18 and 0.32 s. So this disk does not
+limit RF8. Large weights go through at 0.57 GB/s, which takes a disk of 0.72 GB/s: a SATA SSD limits RF8, and network
+disks do. Of many small weights in a graph of a thousand nodes it is 0.24 GB/s, and only network disks do. Of 170 MB in
+eight weights, scales, codes and their error take 0.04 s each, transposing 0.07 s of one core, and the digest of the
+input 0.13 s of another; the rest of the time of 24 layers is the work of Python on the graph. The peak does not grow
+with the number of weights: 83 MB for 24 layers, 119 MB for weights of 21 MB each.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The message in a model file without its large weights, which stay where they are.
 
-Protobuf would copy every weight two or three times before anybody reads it: 0.3 of the 0.9 s that RF8 took for eight
+Protobuf would copy every weight two or three times before anybody reads it: 0.2 of the 1.0 s that RF8 took for eight
 weights of 170 MB.
 """
 
